@@ -1,0 +1,1 @@
+"""Types, identities, ports, errors, clock and codec. Imports the standard library only."""

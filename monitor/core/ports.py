@@ -1,0 +1,191 @@
+"""The ports of Riskwire. Each has an embedded implementation and, where it helps, one for scale; the same contract
+suite (``tests/contract``) runs over all of them. The docstrings state what an implementer must guarantee."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol, TypeVar, runtime_checkable
+
+from monitor.core.types import (
+    JSON,
+    Article,
+    Bucket,
+    Change,
+    Cursor,
+    Delivery,
+    Finding,
+    Incident,
+    Lag,
+    Page,
+    PutReport,
+    Receipt,
+    Record,
+    Scored,
+    ScoredArticle,
+    Scores,
+    SearchPage,
+    SearchQuery,
+    SeriesPoint,
+    SeriesQuery,
+    TailPage,
+    WordWeight,
+)
+
+StateT = TypeVar("StateT")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something that is polled for articles.
+
+    Obligations: ``poll`` never returns an article twice for the same content when given the cursor of the last
+    page; article ids are stable; it ends within its own time cap; what went wrong is raised as
+    :class:`~monitor.core.errors.SourceError`, never swallowed. The caller saves the cursor only after the articles
+    are durable, so a crash repeats a page.
+    """
+
+    name: str
+
+    async def poll(self, cursor: Cursor | None) -> Page:
+        """New and changed articles since ``cursor`` (``None``: the first poll)."""
+
+
+Accept = Callable[[Sequence[Article]], Awaitable[None]]
+"""Takes articles and returns when they are durable."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A source that is pushed to. It answers its client only after ``accept`` has returned."""
+
+    name: str
+
+    async def run(self, accept: Accept) -> None:
+        """Serves until cancelled; on cancellation it stops listening and finishes the requests in flight."""
+
+
+class Subscription(Protocol):
+    """A consumer's place in a topic, as a member of its group."""
+
+    async def fetch(self, limit: int, timeout: float) -> Sequence[Delivery]:
+        """Up to ``limit`` records after those already fetched, in order within each partition; waits at most
+        ``timeout`` real seconds for the first one; an empty sequence means nothing came."""
+
+    async def commit(self, deliveries: Sequence[Delivery]) -> None:
+        """Marks deliveries done. Only a contiguous prefix per partition becomes durable; a gap holds back what lies
+        behind it until it is closed. What is not committed is delivered again to the next subscription."""
+
+
+class Bus(Protocol):
+    """A partitioned, durable log. At-least-once."""
+
+    async def publish(self, topic: str, records: Sequence[Record]) -> None:
+        """Appends; returns when durable. All records of one call or none become visible."""
+
+    def subscribe(self, topic: str, group: str) -> AbstractAsyncContextManager[Subscription]:
+        """Joins ``group``; reading starts at its committed offsets, or at the oldest record for a new group."""
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        """What ``group`` has not yet committed of ``topic``."""
+
+    async def browse(self, topic: str, *, limit: int, newest: bool = False) -> Sequence[Delivery]:
+        """Reads without a group, oldest first (or the newest ``limit`` ones): for operators."""
+
+    async def expire(self, before: datetime) -> int:
+        """Drops records older than ``before`` that every known group has committed; returns how many."""
+
+    async def close(self) -> None:
+        """Releases everything; further calls raise StorageError."""
+
+
+class Engine(Protocol):
+    """Runs the model. Synchronous; exactly one thread owns an engine."""
+
+    model: str
+    """The artefact's id."""
+
+    def predict(self, batch: Sequence[str]) -> Sequence[Scores]:
+        """Scores in the order of the batch. Raises ModelInputError when a text of the batch cannot be taken."""
+
+
+class Scorer(Protocol):
+    """Turns articles into scored ones: micro-batches, caches, finds entities."""
+
+    model: str
+
+    async def score(self, articles: Sequence[Article]) -> Sequence[Scored]:
+        """In the order of the articles. Raises RecordError when one of them is bad (the caller bisects)."""
+
+
+class Explainer(Protocol):
+    """Says which words moved a verdict."""
+
+    async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
+        """Signed word weights for ``label`` of ``task`` (``topic`` or ``sentiment``), in text order."""
+
+
+class Store(Protocol):
+    """Keeps scored articles for reading."""
+
+    async def put(self, items: Sequence[ScoredArticle]) -> PutReport:
+        """Idempotent upsert by article id, durable on return. A second put of an id replaces its content but keeps
+        its arrival position and its first ``fetched_at``."""
+
+    async def tail(self, after: str, limit: int) -> TailPage:
+        """Articles in the order in which they first arrived, after position ``after`` ("" is the beginning).
+        Misses nothing: what is returned later never has an earlier position."""
+
+    async def search(self, query: SearchQuery) -> SearchPage:
+        """Newest first; English by words, Chinese by substring."""
+
+    async def series(self, query: SeriesQuery) -> Sequence[SeriesPoint]:
+        """Article counts per step, empty steps included."""
+
+    async def article(self, article_id: str) -> ScoredArticle | None:
+        """One article, or None."""
+
+    async def expire(self, before: datetime) -> int:
+        """Drops articles published before ``before``; returns how many."""
+
+    async def close(self) -> None:
+        """Releases everything; further calls raise StorageError."""
+
+
+class StateStore(Protocol):
+    """Small JSON documents by (kind, key): cursors, baselines, incidents, outbox, receipts. Always transactional."""
+
+    async def get(self, kind: str, key: str) -> Mapping[str, JSON] | None:
+        """One document, or None."""
+
+    async def list(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[tuple[str, Mapping[str, JSON]]]:
+        """Documents of a kind in the order of their keys, those with a key greater than ``after``."""
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """All changes or none, durable on return."""
+
+    async def close(self) -> None:
+        """Releases everything; further calls raise StorageError."""
+
+
+class Detector(Protocol[StateT]):
+    """Finds surges in one series. Pure: no clock, no I/O, no randomness; the state is frozen and JSON-codable."""
+
+    def initial(self) -> StateT:
+        """The state of a series never seen before."""
+
+    def step(self, state: StateT, bucket: Bucket) -> tuple[StateT, Finding | None]:
+        """Takes the next closed bucket of the series. Buckets that are skipped count as empty ones, so that the
+        cost follows the active series. A finding is returned for every bucket that was tested; whether it is
+        an incident is decided over all series together."""
+
+
+class Notifier(Protocol):
+    """Tells people of an incident."""
+
+    name: str
+
+    async def send(self, incident: Incident, previous: Receipt | None) -> Receipt:
+        """Sends, or edits the message that ``previous`` names. Raises RetryableNotifyError or
+        PermanentNotifyError; nothing else. Ends within its own time cap."""
