@@ -9,8 +9,6 @@ _TRACKING = ("utm_", "at_", "ns_")
 _TRACKING_EXACT = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "mc_cid", "mc_eid", "igshid", "cmpid", "ocid", "ref_src"}
 )
-    {"fbclid", "gclid", "dclid", "msclkid", "mc_cid", "mc_eid", "igshid", "cmpid", "ocid", "ref_src"}
-)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

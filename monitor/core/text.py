@@ -12,14 +12,14 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _HANGUL = re.compile(r"[\uac00-\ud7af]")
 _LETTER = re.compile(r"[^\W\d_]")
 _URL = re.compile(r"https?://\S+")
-_LATIN_EN = frozenset(
-    ("the", "of", "to", "and", "in", "for", "on", "as", "with", "at", "by", "after", "from", "is", "are", "its")
-    + ("over", "will", "says", "said", "be", "has", "have", "amid", "up", "down")
-)
-_LATIN_OTHER = frozenset(
-    ("der", "die", "und", "das", "ist", "nicht", "mit", "von", "le", "la", "les", "des", "est", "une", "dans")
-    + ("pour", "el", "los", "las", "que", "con", "por", "del", "una", "il", "di", "che", "per", "não")
-)
+_LATIN_EN = frozenset({
+    "the", "of", "to", "and", "in", "for", "on", "as", "with", "at", "by", "after", "from", "is", "are", "its",
+    "over", "will", "says", "said", "be", "has", "have", "amid", "up", "down",
+})  # fmt: skip
+_LATIN_OTHER = frozenset({
+    "der", "die", "und", "das", "ist", "nicht", "mit", "von", "le", "la", "les", "des", "est", "une", "dans", "pour",
+    "el", "los", "las", "que", "con", "por", "del", "una", "il", "di", "che", "per", "não",
+})  # fmt: skip
 
 
 def clean(text: str, *, limit: int | None = None) -> str:
