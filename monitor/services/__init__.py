@@ -1,0 +1,1 @@
+"""The steps of the pipeline: ingest, score, detect, notify. They know ports only."""

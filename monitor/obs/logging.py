@@ -1,0 +1,55 @@
+"""Structured logs: key-value on a terminal, one JSON object a line elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+_SECRET_KEY = re.compile(r"(token|secret|password|authorization|api_key)", re.IGNORECASE)
+_URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
+
+
+def _redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last line of defence: values under secret-sounding keys and user info in URLs never reach a log."""
+    for key, value in event.items():
+        if _SECRET_KEY.search(key):
+            event[key] = "***"
+        elif isinstance(value, str) and "@" in value:
+            event[key] = _URL_USERINFO.sub(r"\1***@", value)
+    return event
+
+
+def configure_logging(level: str = "info", *, style: str = "auto", stream: TextIO | None = None) -> None:
+    """Sets up structlog and the standard library's logging for the whole process.
+
+    ``style`` is ``auto`` (``console`` on a terminal, else ``json``), ``console`` or ``json``. Logs go to ``stream``,
+    standard error by default, so that standard output stays for results.
+    """
+    out = stream or sys.stderr
+    number = logging.getLevelNamesMapping()[level.upper()]
+    console = style == "console" or (style == "auto" and out.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))

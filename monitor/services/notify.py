@@ -1,0 +1,58 @@
+"""The last step: sends what is in the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+from monitor.core.clock import Clock
+from monitor.obs.health import Health
+from monitor.obs.metrics import Metrics
+
+SendDue = Callable[[], Awaitable[Mapping[str, int]]]
+"""One pass over the due outbox rows; returns tallies by outcome (sent, retry, failed, pending)."""
+
+
+class NotifyService:
+    """Runs an outbox pass whenever woken, and at least every ``interval`` seconds of the clock."""
+
+    def __init__(self, *, send_due: SendDue, clock: Clock, metrics: Metrics, health: Health, interval: float) -> None:
+        self._send_due = send_due
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._interval = interval
+        self._wake = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Something was put into the outbox."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Asks :meth:`run` to end after the pass in flight."""
+        self._stopping = True
+        self._wake.set()
+
+    async def pass_once(self) -> None:
+        """One outbox pass (also the last act of a shutdown)."""
+        async with self._busy:
+            counts = await self._send_due()
+        for outcome in ("sent", "retry", "failed"):
+            self._metrics.notifications.labels(outcome).inc(counts.get(outcome, 0))
+        self._metrics.outbox_pending.set(counts.get("pending", 0))
+
+    async def run(self) -> None:
+        """Works until :meth:`stop`."""
+        real_interval = max(0.05, self._interval / self._clock.rate)
+        while not self._stopping:
+            self._wake.clear()
+            await self.pass_once()
+            self._health.beat("notify", allow=timedelta(seconds=10 * self._interval + 120 * self._clock.rate))
+            try:
+                async with asyncio.timeout(real_interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue

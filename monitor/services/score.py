@@ -1,0 +1,136 @@
+"""The second step: fetch → predict → store.put → commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from monitor.core.clock import Clock
+from monitor.core.codec import decode_article
+from monitor.core.errors import CodecError, RecordError, StorageError
+from monitor.core.ports import Bus, Scorer, Store, Subscription
+from monitor.core.types import Article, Delivery, PutOutcome, Scored, ScoredArticle
+from monitor.obs.metrics import Metrics
+from monitor.services.dead_letters import DeadLetters
+from monitor.services.topics import ARTICLES, SCORE_GROUP
+
+_log = structlog.get_logger("score")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePolicy:
+    """Sizes and patience of the score step. Times in real seconds."""
+
+    fetch_limit: int = 256
+    fetch_timeout: float = 1.0
+    put_attempts: int = 8
+    put_backoff: float = 0.25
+    """First wait before a put is repeated; doubles each time."""
+
+
+class ScoreService:
+    """Scores what is on the bus. A record is committed only when it is stored or among the dead letters."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        store: Store,
+        scorer: Scorer,
+        clock: Clock,
+        metrics: Metrics,
+        dead_letters: DeadLetters,
+        policy: ScorePolicy | None = None,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._scorer = scorer
+        self._clock = clock
+        self._metrics = metrics
+        self._dead_letters = dead_letters
+        self._policy = policy or ScorePolicy()
+        self._stopping = False
+        self.stored = asyncio.Event()
+        """Set whenever something new is in the store (the detect step may wait for it)."""
+
+    def stop(self) -> None:
+        """Asks :meth:`run` to end after the batch in flight."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Works until :meth:`stop`. Raises StorageError, ModelError or DeadLetterRatioError."""
+        async with self._bus.subscribe(ARTICLES, SCORE_GROUP) as subscription:
+            while not self._stopping:
+                deliveries = await subscription.fetch(self._policy.fetch_limit, self._policy.fetch_timeout)
+                if deliveries:
+                    await self._process(subscription, deliveries)
+
+    async def _process(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
+        began = time.monotonic()
+        articles: list[tuple[Delivery, Article]] = []
+        letters: list[tuple[Delivery, str]] = []
+        for delivery in deliveries:
+            try:
+                articles.append((delivery, decode_article(delivery.record.value)))
+            except CodecError as error:
+                letters.append((delivery, str(error)))
+        scored, bad = await self._score(articles)
+        letters += bad
+        letters += await self._put(scored)
+        self._dead_letters.good(len(deliveries) - len(letters))
+        await self._dead_letters.add(letters, stage="score")
+        await subscription.commit(deliveries)
+        self._metrics.scored.inc(len(deliveries) - len(letters))
+        self._metrics.score_seconds.observe(time.monotonic() - began)
+        self.stored.set()
+
+    async def _score(
+        self, batch: Sequence[tuple[Delivery, Article]]
+    ) -> tuple[list[tuple[Delivery, ScoredArticle]], list[tuple[Delivery, str]]]:
+        """Scores a batch; a bad record is found by bisection, so that the others are not held up by it."""
+        if not batch:
+            return [], []
+        try:
+            results: Sequence[Scored] = await self._scorer.score([article for _, article in batch])
+        except RecordError as error:
+            if len(batch) == 1:
+                return [], [(batch[0][0], str(error))]
+            middle = len(batch) // 2
+            left, left_bad = await self._score(batch[:middle])
+            right, right_bad = await self._score(batch[middle:])
+            return left + right, left_bad + right_bad
+        return [
+            (delivery, ScoredArticle(article=article, scored=scored))
+            for (delivery, article), scored in zip(batch, results, strict=True)
+        ], []
+
+    async def _put(self, batch: Sequence[tuple[Delivery, ScoredArticle]]) -> list[tuple[Delivery, str]]:
+        """Stores a batch; only items that ask for it are put again. Returns the rejected ones with their reasons."""
+        rejected: list[tuple[Delivery, str]] = []
+        pending = list(batch)
+        wait = self._policy.put_backoff
+        for attempt in range(self._policy.put_attempts):
+            if not pending:
+                return rejected
+            if attempt:
+                await asyncio.sleep(wait)
+                wait *= 2
+            report = await self._store.put([item for _, item in pending])
+            again: list[tuple[Delivery, ScoredArticle]] = []
+            for pair, result in zip(pending, report.results, strict=True):
+                self._metrics.store_results.labels(result.outcome.value).inc()
+                if result.outcome is PutOutcome.RETRY:
+                    again.append(pair)
+                elif result.outcome is PutOutcome.REJECT:
+                    rejected.append((pair[0], result.reason))
+            pending = again
+        if pending:
+            raise StorageError(
+                f"The store did not take {len(pending)} articles after {self._policy.put_attempts} attempts.",
+                hint="They stay on the bus and are scored after a restart. Check the store with 'riskwire doctor'.",
+            )
+        return rejected
