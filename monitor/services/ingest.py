@@ -130,6 +130,10 @@ class IngestService:
                 for listener in self._listeners:
                     group.create_task(listener.run(self.accept), name=f"listen:{listener.name}")
 
+    def polled_since(self, moment: datetime) -> bool:
+        """True when every source has been polled successfully at or after ``moment``."""
+        return all(status.ok_at is not None and status.ok_at >= moment for status in self._status.values())
+
     def stop(self) -> None:
         """Plans no further polls; a poll in flight may finish."""
         self._stopping = True

@@ -1,0 +1,54 @@
+# The two commands for a new machine: 'make demo' and 'make test'. Both make the environment they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo run test test-slow test-faults check fmt wheel clean
+
+demo: $(VENV)/.core
+	$(BIN)/riskwire demo
+
+run: $(VENV)/.core
+	test -f riskwire.toml || $(BIN)/riskwire init
+	$(BIN)/riskwire run -c riskwire.toml
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/fault -m "slow or not slow" --timeout 1800
+
+# What CI checks before the tests.
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel --no-isolation
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Riskwire needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+# The core install: no torch.
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[slack]'
+	touch $@
+
+# torch first and pinned: its CPU build serves every test.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

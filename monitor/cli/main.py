@@ -1,0 +1,81 @@
+"""The command ``riskwire``: puts the sub-commands together and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from monitor.cli import config as config_commands
+from monitor.cli import dlq as dlq_commands
+from monitor.cli import model as model_commands
+from monitor.cli.backtest import backtest
+from monitor.cli.demo import demo
+from monitor.cli.doctor import doctor
+from monitor.cli.evaluate import evaluate
+from monitor.cli.init import init
+from monitor.cli.replay import replay
+from monitor.cli.run import run
+from monitor.cli.score import score
+from monitor.cli.train import train
+from monitor.core.errors import ConfigError, RiskwireError, UsageError
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+app = typer.Typer(
+    name="riskwire",
+    help="Watches financial news and raises explained incidents when bad news surges.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        Console().print(f"riskwire {version('riskwire')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Watches financial news and raises explained incidents when bad news surges."""
+
+
+for command in (init, run, demo, score, replay, backtest, train, evaluate, doctor):
+    app.command()(command)
+app.add_typer(config_commands.app, name="config", help="Look at the configuration.")
+app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
+app.add_typer(model_commands.app, name="model", help="Look at model artefacts.")
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 failed, 2 usage or configuration."""
+    try:
+        app()
+    except (ConfigError, UsageError) as error:
+        _complain(error)
+        sys.exit(EXIT_USAGE)
+    except RiskwireError as error:
+        _complain(error)
+        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:
+        # The reader of our output went away (``| head``): not an error of ours.
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+
+
+def _complain(error: RiskwireError) -> None:
+    console = Console(stderr=True)
+    console.print(f"riskwire: {error.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if error.hint:
+        console.print(error.hint, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,193 @@
+"""The third step: reads what was stored, in arrival order, and turns surges and silences into incidents.
+
+Baselines, open buckets, incidents, outbox rows and the tail position commit in one transaction, so that a crash
+repeats a tick whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from monitor.core.clock import Clock
+from monitor.core.codec import incident_to_dict
+from monitor.core.errors import ModelError, ModelInputError
+from monitor.core.ports import Bus, Explainer, StateStore, Store
+from monitor.core.types import JSON, Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
+from monitor.obs.health import Health
+from monitor.obs.metrics import Metrics
+from monitor.services.topics import ARTICLES, SCORE_GROUP
+
+POSITION_KIND = "detect"
+POSITION_KEY = "position"
+INCIDENT_KIND = "incident"
+
+_log = structlog.get_logger("detect")
+
+
+class StepResult(Protocol):
+    """What one advance of the watermark brought."""
+
+    @property
+    def changes(self) -> Sequence[Change]: ...
+    @property
+    def incidents(self) -> Sequence[Incident]: ...
+
+
+class Pipeline(Protocol):
+    """The pure detection pipeline (``alerts.pipeline.DetectPipeline``)."""
+
+    kinds: Sequence[str]
+    """State-store kinds that it writes and wants back on restore."""
+
+    def restore(self, docs: Mapping[str, Mapping[str, Mapping[str, JSON]]]) -> None: ...
+    def feed(self, items: Sequence[ScoredArticle]) -> None: ...
+    def advance(self, watermark: datetime) -> StepResult: ...
+
+
+WithWords = Callable[[Incident, Mapping[str, Sequence[WordWeight]]], Incident]
+OutboxRows = Callable[[Incident], Sequence[Change]]
+
+
+class DetectService:
+    """One tick: read the lag, drain the tail, advance the watermark, commit, wake the notifier.
+
+    The watermark is the clock, held back by the oldest record that is not scored yet: a slow model delays buckets
+    but never makes them miss articles.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        bus: Bus,
+        store: Store,
+        state: StateStore,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        with_words: WithWords,
+        outbox_rows: OutboxRows,
+        explainer: Explainer | None = None,
+        wake: Callable[[], None] = lambda: None,
+        tick_seconds: float = 15.0,
+        page: int = 1000,
+    ) -> None:
+        self._pipeline = pipeline
+        self._bus = bus
+        self._store = store
+        self._state = state
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._with_words = with_words
+        self._outbox_rows = outbox_rows
+        self._explainer = explainer
+        self._wake = wake
+        self._tick_seconds = tick_seconds
+        self._page = page
+        self._position = ""
+        self._words: OrderedDict[str, Sequence[WordWeight]] = OrderedDict()
+        self._open: set[str] = set()
+        self._busy = asyncio.Lock()
+        self.watermark: datetime | None = None
+        """How far the series are complete; None before the first tick."""
+
+    async def start(self) -> None:
+        """Restores the pipeline from the state store."""
+        docs: dict[str, dict[str, Mapping[str, JSON]]] = {}
+        for kind in self._pipeline.kinds:
+            docs[kind] = {}
+            after = ""
+            while page := await self._state.list(kind, after=after, limit=1000):
+                docs[kind].update(page)
+                after = page[-1][0]
+        self._pipeline.restore(docs)
+        self._open = {
+            key for key, doc in docs.get(INCIDENT_KIND, {}).items() if doc.get("state") != IncidentState.RESOLVED.value
+        }
+        saved = await self._state.get(POSITION_KIND, POSITION_KEY)
+        self._position = str(saved["position"]) if saved else ""
+
+    async def tick(self) -> Sequence[Incident]:
+        """One tick; returns the incidents that changed."""
+        async with self._busy:
+            began = time.monotonic()
+            now = self._clock.now()
+            # The lag is read before the tail: what is committed by now is in the store and will be tailed.
+            lag = await self._bus.lag(ARTICLES, SCORE_GROUP)
+            self._metrics.bus_lag.set(lag.count)
+            watermark = min(now, lag.oldest) if lag.oldest else now
+            if self.watermark is not None:
+                watermark = max(watermark, self.watermark)
+            position = self._position
+            while True:
+                page = await self._store.tail(position, self._page)
+                if not page.items:
+                    break
+                self._pipeline.feed(page.items)
+                position = page.position
+                await asyncio.sleep(0)
+            incidents = await self._commit(position, watermark)
+            self._metrics.watermark_lag_seconds.set(max(0.0, (now - watermark).total_seconds()))
+            self._metrics.detect_seconds.observe(time.monotonic() - began)
+            self._health.beat("detect", allow=timedelta(seconds=20 * self._tick_seconds + 120 * self._clock.rate))
+            return incidents
+
+    async def _commit(self, position: str, watermark: datetime) -> Sequence[Incident]:
+        # A tick may close many buckets after a pause; that is pure computing and must not hold up the event loop.
+        step = await asyncio.to_thread(self._pipeline.advance, watermark)
+        incidents = [await self._explained(incident) for incident in step.incidents]
+        changes: list[Change] = list(step.changes)
+        for incident in incidents:
+            changes.append(Put(kind=INCIDENT_KIND, key=incident.id, value=incident_to_dict(incident)))
+            changes += self._outbox_rows(incident)
+        if position != self._position:
+            changes.append(Put(kind=POSITION_KIND, key=POSITION_KEY, value={"position": position}))
+        if changes:
+            await self._state.apply(changes)
+        self._position = position
+        self.watermark = watermark
+        for incident in incidents:
+            self._note(incident)
+        if incidents:
+            self._wake()
+        return incidents
+
+    def _note(self, incident: Incident) -> None:
+        if incident.state is IncidentState.RESOLVED:
+            self._open.discard(incident.id)
+        else:
+            self._open.add(incident.id)
+        self._metrics.incidents.labels(incident.state.value, incident.severity.value).inc()
+        self._metrics.incidents_open.set(len(self._open))
+        _log.info(
+            "incident", id=incident.id, key=str(incident.key), state=incident.state.value,
+            severity=incident.severity.value, revision=incident.revision, reason=incident.reason,
+        )  # fmt: skip
+
+    async def _explained(self, incident: Incident) -> Incident:
+        """Adds to each driving headline the words that weighed most towards 'negative'."""
+        if self._explainer is None or not incident.evidence:
+            return incident
+        words: dict[str, Sequence[WordWeight]] = {}
+        for item in incident.evidence:
+            if item.article_id not in self._words:
+                try:
+                    self._words[item.article_id] = await self._explainer.explain(
+                        item.title, task="sentiment", label="negative"
+                    )
+                except (ModelInputError, ModelError) as error:
+                    # An incident without words is better than none: the alarm goes out, the reason into the log.
+                    _log.warning("not_explained", article=item.article_id, error=str(error))
+                    continue
+            words[item.article_id] = self._words[item.article_id]
+        while len(self._words) > 1000:
+            self._words.popitem(last=False)
+        return self._with_words(incident, words)
