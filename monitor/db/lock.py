@@ -1,0 +1,62 @@
+"""A lock file: held by one process at a time, given back by the kernel when that process dies however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from monitor.core.errors import StorageError
+
+
+class LockHeldError(Exception):
+    """Somebody else holds the lock (the caller names the thing that is locked); ``holder`` is what they wrote into the file."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class FileLock:
+    """An exclusive ``flock`` on ``path``, taken at construction. ``note`` tells others who holds it.
+
+    The lock belongs to the open file, so two objects exclude each other even inside one process. The file stays
+    behind when the lock is released: removing it would race with the next taker.
+    """
+
+    def __init__(self, path: Path, note: str) -> None:
+        """Raises LockHeldError, or StorageError when the file cannot be used."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"The lock file {path} cannot be opened: {error.strerror}.",
+                hint=f"Check that the user who runs Riskwire may write into {path.parent}.",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise LockHeldError(holder) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"The lock file {path} cannot be locked: {error.strerror}.",
+                hint="Put the data folder on a local disk; some network file systems have no locks.",
+            ) from error
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, note.encode(), 0)
+        except OSError:
+            # A full disk must not keep the owner out: the note only helps people, the lock itself holds.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Gives the lock back; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
