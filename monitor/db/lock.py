@@ -11,7 +11,7 @@ from monitor.core.errors import StorageError
 
 
 class LockHeldError(Exception):
-    """Somebody else holds the lock (the caller names the thing that is locked); ``holder`` is what they wrote into the file."""
+    """Somebody else holds the lock; ``holder`` is what they wrote into the file. The caller names what is locked."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
