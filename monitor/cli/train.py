@@ -1,0 +1,70 @@
+"""``riskwire train``: fine-tune, calibrate, export. Needs the ``train`` extra; without it, says so."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.core.errors import UsageError
+
+NEEDED = ("torch", "transformers", "onnx", "onnxscript", "safetensors", "sklearn")
+
+
+def require_extra() -> None:
+    """Raises UsageError when the ``train`` extra is not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Training needs packages that are not installed: {', '.join(missing)}.",
+            hint="pip install 'riskwire[train]'",
+        )
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    task, separator, path = text.partition("=")
+    if not separator or not task or not path:
+        raise UsageError(f"--evaluate-also {text!r} is not TASK=FILE.", hint="For example sentiment=news.csv.")
+    return task, Path(path)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data sets; the recipe's own folder by default.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="Folder or hub name, in place of the recipe's encoder.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where checkpoint and artefact go.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Also fit TF-IDF with a linear SVM on the same split.")
+    ] = False,
+    evaluate_also: Annotated[
+        list[str] | None,
+        typer.Option("--evaluate-also", help="TASK=FILE: a CSV (text,label) whose figures go into the card."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+) -> None:
+    """Fine-tune a model on labelled texts and write an artefact that Riskwire can run."""
+    require_extra()
+    from monitor.train.config import load_config
+    from monitor.train.run import train as run
+
+    pairs = [_pair(text) for text in evaluate_also or []]
+    recipe = load_config(config)
+    where = run(
+        recipe,
+        data=data or config.parent,
+        encoder=encoder,
+        out=out,
+        resume=resume,
+        baseline=baseline,
+        evaluate_also=pairs,
+        threads=threads,
+        report=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(str(where))

@@ -1,0 +1,156 @@
+"""``riskwire train``: data, fit, calibration, export and card, in one deterministic run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from monitor.core.errors import ConfigError, TrainError
+from monitor.model import network as networks
+from monitor.train.config import TrainConfig
+from monitor.train.data import Example, load_data
+from monitor.train.fit import Report, Trainer, encode, predict_logits
+from monitor.train.metrics import Floats, Ints, softmax, summary
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def load_tokenizer(encoder: str, max_tokens: int) -> Tokenizer:
+    """The encoder's fast tokenizer, cutting at ``max_tokens``. Raises ConfigError."""
+    file = Path(encoder) / "tokenizer.json"
+    try:
+        if file.exists():
+            tokenizer = Tokenizer.from_file(str(file))
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True).backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"encoder '{encoder}': no tokenizer ({str(error).splitlines()[0]}).",
+            hint="Name a folder with config.json, model.safetensors and tokenizer.json, or a model of the hub.",
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def labelled(examples: Sequence[Example], task: str, source: str | None = None) -> tuple[list[int], Ints]:
+    """Places and labels of the examples that carry ``task`` (and come from ``source``)."""
+    places = [i for i, ex in enumerate(examples) if task in ex.labels and (source is None or ex.source == source)]
+    return places, np.asarray([examples[i].labels[task] for i in places], dtype=np.int64)
+
+
+def sources_of(config: TrainConfig, task: str) -> list[str]:
+    """The data sets that label ``task``, first the one that the recipe names first."""
+    return [Path(dataset.path).stem for dataset in config.data if task in dataset.labels]
+
+
+def figures(
+    config: TrainConfig, examples: Sequence[Example], probabilities: Mapping[str, Floats]
+) -> dict[str, dict[str, dict[str, object]]]:
+    """Task → data set → summary, of probabilities in the order of ``examples``."""
+    table: dict[str, dict[str, dict[str, object]]] = {}
+    for name, task in config.tasks.items():
+        table[name] = {}
+        for source in sources_of(config, name):
+            places, truth = labelled(examples, name, source)
+            if places:
+                table[name][source] = summary(probabilities[name][places], truth, list(task.labels))
+    return table
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data: Path,
+    out: Path,
+    encoder: str | None = None,
+    resume: bool = False,
+    baseline: bool = False,
+    evaluate_also: Sequence[tuple[str, Path]] = (),
+    threads: int | None = None,
+    report: Report = lambda _line: None,
+) -> Path:
+    """Trains ``config`` on the files below ``data`` and writes the artefact ``out``/``config.name``; returns it.
+
+    ``encoder`` overrides the recipe's (a local folder in place of a hub name). ``resume`` goes on from the last
+    epoch's checkpoint. ``baseline`` also fits TF-IDF with a linear SVM on the very same split. ``evaluate_also``
+    are (task, CSV) pairs whose figures go into the metrics. Raises TrainError or ConfigError.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    parts, found = load_data(config, data)
+    report(f"data: {found.to_dict()}")
+    for line in (found.unreadable + found.conflicts)[:20]:
+        report(line)
+    source = encoder or config.encoder
+    tokenizer = load_tokenizer(source, config.preprocessing.max_tokens)
+    sizes = {name: len(task.labels) for name, task in config.tasks.items()}
+    try:
+        network = networks.from_pretrained(source, tasks=sizes, pooling=config.pooling, dropout=config.fit.dropout)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"encoder '{source}': cannot be loaded ({str(error).splitlines()[0]}).",
+            hint="Name a folder with config.json and model.safetensors, or a model of the hub.",
+        ) from error
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{out}: cannot be written ({error.strerror}).", hint="Choose another --out.") from error
+    pad = int(network.encoder.config.pad_token_id or 0)  # type: ignore[union-attr, arg-type]
+    trainer = Trainer(
+        config=config,
+        network=network,
+        tokenizer=tokenizer,
+        pad=pad,
+        examples=parts["train"],
+        checkpoint=out / CHECKPOINT,
+        report=report,
+        evaluate=_epoch_check(config, network, tokenizer, pad, parts["calibration"]),
+    )
+    if resume and trainer.resume():
+        report(f"resumed after epoch {trainer.epoch}")
+    result = trainer.run()
+
+    from monitor.train.finish import finish
+
+    return finish(
+        config,
+        network=network,
+        tokenizer=tokenizer,
+        pad=pad,
+        parts=parts,
+        found=found,
+        fit=result,
+        out=out / config.name,
+        baseline=baseline,
+        evaluate_also=evaluate_also,
+        report=report,
+    )
+
+
+def _epoch_check(
+    config: TrainConfig, network: networks.MultiTaskNetwork, tokenizer: Tokenizer, pad: int, held: Sequence[Example]
+) -> Callable[[], Mapping[str, float]]:
+    """A function that gives accuracy and macro-F1 on the held-out part, by task and data set."""
+    from monitor.model.preprocess import Preprocessing
+
+    ids = encode(tokenizer, Preprocessing(**config.preprocessing.model_dump()), [ex.text for ex in held])
+
+    def check() -> Mapping[str, float]:
+        logits = predict_logits(network, ids, pad=pad, bf16=config.fit.bf16)
+        table = figures(config, held, {name: softmax(values) for name, values in logits.items()})
+        return {
+            f"{task}/{source}/{key}": float(str(row[key]))
+            for task, rows in table.items()
+            for source, row in rows.items()
+            for key in ("accuracy", "macro_f1")
+        }
+
+    return check
