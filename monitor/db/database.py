@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Self, TypeVar
@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 from monitor.core.errors import StorageError
 from monitor.db.directory import DataDirectory
 from monitor.db.jobs import Job, Reader, Writer
-from monitor.db.schema import Schema, prepare
+from monitor.db.schema import Migration, Schema, prepare
 
 T = TypeVar("T")
 
@@ -35,10 +35,13 @@ _LOG_LIMIT_BYTES = 64 * 1024 * 1024
 class Database:
     """One file: a writer thread, a few reader threads, and the errors of :mod:`monitor.core.errors`."""
 
-    def __init__(self, path: Path, schema: Schema, *, guest: bool) -> None:
+    def __init__(self, path: Path, schema: Schema, migrations: Sequence[Migration], *, guest: bool) -> None:
         """Use :meth:`open`."""
         self.path = path
+        if len(migrations) != schema.version:
+            raise ValueError(f"{schema.name}: {len(migrations)} migrations for version {schema.version}")
         self.schema = schema
+        self._migrations = tuple(migrations)
         self.guest = guest
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -48,7 +51,7 @@ class Database:
         self._readers = [Reader(path, self._connect_reader, self._reads, index) for index in range(READERS)]
 
     @classmethod
-    async def open(cls, directory: DataDirectory, schema: Schema) -> Self:
+    async def open(cls, directory: DataDirectory, schema: Schema, migrations: Sequence[Migration]) -> Self:
         """Opens or creates the file, checks it and brings it to the present schema version.
 
         A guest neither creates nor migrates. Raises DatabaseCorruptError, SchemaVersionError, DatabaseLockedError,
@@ -60,7 +63,7 @@ class Database:
                 f"There is no {schema.name} in {directory.path} yet.",
                 hint="Start `riskwire run` once to create it, or name another folder in the configuration.",
             )
-        database = cls(path, schema, guest=directory.guest)
+        database = cls(path, schema, migrations, guest=directory.guest)
         database._writer.start()
         await asyncio.wrap_future(database._writer.opened)
         for reader in database._readers:
@@ -121,7 +124,7 @@ class Database:
                 # Only an empty file takes this: freed pages can then be given back to the disk by retention.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._use_log(connection)
-            prepare(connection, self.schema, self.path, guest=self.guest)
+            prepare(connection, self.schema, self._migrations, self.path, guest=self.guest)
         except BaseException:
             connection.close()
             raise

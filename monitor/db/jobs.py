@@ -97,45 +97,56 @@ class Writer(threading.Thread):
 
     def _commit(self, connection: sqlite3.Connection, group: list[Job]) -> None:
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
-        if not jobs:
+        if not jobs or not self._begin(connection, jobs):
             return
         try:
             outcomes = self._attempt(connection, jobs)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - it belongs to the jobs' callers, who get it whole
             if len(jobs) == 1:
                 jobs[0].fail(error, self._path)
                 return
             for job in jobs:  # one of them spoiled the transaction: each gets its own
-                self._alone(connection, job)
+                self._commit_again(connection, job)
             return
-        for job, (result, failure) in zip(jobs, outcomes, strict=True):
-            if failure is None:
-                job.future.set_result(result)
-            else:
-                job.fail(failure, self._path)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._settle(job, outcome)
 
-    def _alone(self, connection: sqlite3.Connection, job: Job) -> None:
-        try:
-            ((result, failure),) = self._attempt(connection, [job])
-        except sqlite3.Error as error:
-            job.fail(error, self._path)
+    def _commit_again(self, connection: sqlite3.Connection, job: Job) -> None:
+        if not self._begin(connection, [job]):
             return
+        try:
+            (outcome,) = self._attempt(connection, [job])
+        except Exception as error:  # noqa: BLE001 - it belongs to the job's caller, who gets it whole
+            job.fail(error, self._path)
+        else:
+            self._settle(job, outcome)
+
+    def _settle(self, job: Job, outcome: tuple[Any, Exception | None]) -> None:
+        result, failure = outcome
         if failure is None:
             job.future.set_result(result)
         else:
             job.fail(failure, self._path)
 
+    def _begin(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> bool:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:  # locked for longer than anybody should wait: all of them hear it now
+            for job in jobs:
+                job.fail(error, self._path)
+            return False
+        return True
+
     def _attempt(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[tuple[Any, Exception | None]]:
-        """Runs the jobs in one transaction; a job that fails is undone alone. Raises ``sqlite3.Error`` when the
-        transaction itself failed: then nothing of any job is in the database."""
+        """Runs the jobs in the transaction just begun; a job that fails is undone alone. Raises when the transaction
+        itself failed: then nothing of any job is in the database."""
         outcomes: list[tuple[Any, Exception | None]] = []
-        connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
                 connection.execute("SAVEPOINT job")
                 try:
                     outcomes.append((job.work(connection), None))
-                except Exception as error:  # noqa: BLE001 - it belongs to the job's caller, who gets it whole
+                except Exception as error:
                     if not connection.in_transaction:
                         raise  # SQLite threw the whole transaction away (disk full, I/O error)
                     connection.execute("ROLLBACK TO job")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +19,22 @@ QUICK_CHECK_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """A kind of database file. Its version is the number of its migrations; migrations are never edited, only added."""
+    """A kind of database file and the schema version that this program writes."""
 
     file: str
     name: str
     """What people call it, e.g. ``article store``."""
     application_id: int
     """Written into the file's header, so that one file is not taken for another."""
-    migrations: tuple[Migration, ...]
+    version: int
+    """The number of its migrations. Migrations are never edited, only added."""
 
-    @property
-    def version(self) -> int:
-        """The schema version this program writes."""
-        return len(self.migrations)
+
+LOG = Schema(file="log.db", name="bus log", application_id=0x52574C47, version=1)  # "RWLG"
+STORE = Schema(file="store.db", name="article store", application_id=0x52575352, version=1)  # "RWSR"
+STATE = Schema(file="state.db", name="state store", application_id=0x52575354, version=1)  # "RWST"
+SCHEMAS = (LOG, STORE, STATE)
+"""Everything that lies in a data folder."""
 
 
 def statements(*texts: str) -> Migration:
@@ -70,7 +73,9 @@ def version_of(connection: sqlite3.Connection, schema: Schema, path: Path) -> in
     return version
 
 
-def prepare(connection: sqlite3.Connection, schema: Schema, path: Path, *, guest: bool) -> None:
+def prepare(
+    connection: sqlite3.Connection, schema: Schema, migrations: Sequence[Migration], path: Path, *, guest: bool
+) -> None:
     """Checks the file and brings it to the present version; a guest only checks.
 
     Raises DatabaseCorruptError, SchemaVersionError, or StorageError.
@@ -87,7 +92,7 @@ def prepare(connection: sqlite3.Connection, schema: Schema, path: Path, *, guest
     for step in range(version, schema.version):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            schema.migrations[step](connection)
+            migrations[step](connection)
             connection.execute(f"PRAGMA application_id = {schema.application_id}")
             connection.execute(f"PRAGMA user_version = {step + 1}")
             connection.execute("COMMIT")

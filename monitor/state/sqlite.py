@@ -10,17 +10,12 @@ from monitor.core.errors import StorageError
 from monitor.core.types import JSON, Change, Put
 from monitor.db.database import Database
 from monitor.db.directory import DataDirectory
-from monitor.db.schema import Schema, statements
+from monitor.db.schema import STATE, statements
 from monitor.db.values import from_json, to_json
 
-STATE_SCHEMA = Schema(
-    file="state.db",
-    name="state store",
-    application_id=0x52575354,  # "RWST"
-    migrations=(
-        statements(
-            "CREATE TABLE documents (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, key))"
-        ),
+MIGRATIONS = (
+    statements(
+        "CREATE TABLE documents (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, key))",
     ),
 )
 LIST_LIMIT = 10_000
@@ -36,7 +31,7 @@ class SqliteState:
     @classmethod
     async def open(cls, directory: DataDirectory) -> Self:
         """Opens or creates ``state.db``. Raises StorageError (see :meth:`Database.open`)."""
-        return cls(await Database.open(directory, STATE_SCHEMA))
+        return cls(await Database.open(directory, STATE, MIGRATIONS))
 
     async def get(self, kind: str, key: str) -> Mapping[str, JSON] | None:
         """One document, or None."""
