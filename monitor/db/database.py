@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 from monitor.core.errors import StorageError
 from monitor.db.directory import DataDirectory
 from monitor.db.jobs import Job, Reader, Writer
-from monitor.db.schema import Migration, Schema, prepare
+from monitor.db.schema import Migration, Schema, number, prepare
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ BUSY_SECONDS = 5.0
 READ_SECONDS = 30.0
 _CACHE_KIB = 16_384
 _LOG_LIMIT_BYTES = 64 * 1024 * 1024
+_SHRINK_PAGES = 1_000
+_KEPT_PAGES = 1_000
 
 
 class Database:
@@ -97,6 +99,11 @@ class Database:
                 raise
             return result
 
+    async def shrink(self) -> None:
+        """Gives freed pages back to the disk, in steps that let other writes pass."""
+        while await self.write(_give_back):
+            pass
+
     async def close(self) -> None:
         """Finishes what was accepted, folds the write-ahead log into the file and ends the threads."""
         if self._closing is None:
@@ -155,3 +162,12 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def _give_back(connection: sqlite3.Connection) -> bool:
+    """One step of giving freed pages back; True while more remain than are worth keeping for the next rows."""
+    free = number(connection, "PRAGMA freelist_count")
+    if free <= _KEPT_PAGES:
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({min(_SHRINK_PAGES, free - _KEPT_PAGES)})").fetchall()
+    return number(connection, "PRAGMA freelist_count") < free
