@@ -1,0 +1,107 @@
+"""Writes docs/reference/*.md from the code: ``python docs/generate.py``. A test holds the files against the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_origin
+
+import click
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+
+from monitor.cli.main import app
+from monitor.config import NotifierEntry, Settings, SourceEntry
+from monitor.obs.metrics import Metrics
+
+FOLDER = Path(__file__).parent / "reference"
+_TABLE = ("| key | meaning | default |", "|---|---|---|")
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    root = typer.main.get_command(app)
+    lines = ["# Commands", "", "Exit codes: 0 done, 1 failed, 2 usage or configuration.", ""]
+    for name, command in _walk("riskwire", root):
+        lines += [f"## `{name}`", "", (command.help or "").strip(), ""]
+        rows = [_parameter(parameter) for parameter in command.params if parameter.name != "help"]
+        if rows:
+            lines += ["| argument or option | meaning | default |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _walk(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
+    # Typer's command classes are told apart by what they have, since it may bring its own copy of click.
+    children: dict[str, click.Command] | None = getattr(command, "commands", None)
+    if children is None:
+        return [(name, command)]
+    found = [] if name != "riskwire" else [(name, command)]
+    for child_name, child in children.items():
+        found += _walk(f"{name} {child_name}", child)
+    return found
+
+
+def _parameter(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        label = f"`{(parameter.metavar or parameter.name).upper()}`"
+    else:
+        label = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
+    default = parameter.default
+    shown = "" if default is None or default is False or callable(default) else f"`{default}`"
+    if parameter.required:
+        shown = "required"
+    return f"| {label} | {(parameter.help or '').replace('|', chr(92) + '|')} | {shown} |"
+
+
+def configuration() -> str:
+    """Every key of the configuration file."""
+    lines = [
+        "# Configuration",
+        "",
+        "One TOML file, `riskwire.toml` by default; `riskwire init` writes a commented one. The environment variable",
+        "`RISKWIRE_<SECTION>__<KEY>` overrides a key. Relative paths count from the file's folder.",
+        "",
+        "## Top level",
+        "",
+        "| key | meaning | default |",
+        "|---|---|---|",
+    ]
+    sections: list[tuple[str, type[BaseModel]]] = []
+    for name, field in Settings.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            sections.append((name, annotation))
+        elif get_origin(annotation) is None:
+            lines.append(f"| `{name}` | {field.description} | `{field.default}` |")
+    for name, model in [*sections, ("[sources]", SourceEntry), ("[notifiers]", NotifierEntry)]:
+        lines += ["", f"## `[{name}]`", "", (model.__doc__ or "").strip(), "", *_TABLE]
+        for key, field in model.model_fields.items():
+            default = "required" if field.is_required() else f"`{_shown(field.default)}`"
+            lines.append(f"| `{key}` | {(field.description or '').replace('|', chr(92) + '|')} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[]"
+    return "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def metrics() -> str:
+    """Every metric."""
+    lines = ["# Metrics", "", "Served at `/metrics` of `[observe] listen`.", ""]
+    lines += ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            lines.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"commands.md": commands, "configuration.md": configuration, "metrics.md": metrics}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")

@@ -1,0 +1,126 @@
+"""A small world for the fault tests: a few feeds over loopback whose items appear as simulated time passes, and a
+Slack that keeps what it is told."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from random import Random
+from typing import Any
+
+from aiohttp import web
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+DAYS = 9
+SURGE = START + timedelta(days=DAYS - 1, hours=12)
+END = START + timedelta(days=DAYS)
+FEEDS = ("alpha", "beta", "gamma", "delta", "epsilon")
+
+_SUBJECTS = ("Lender", "Insurer", "Carmaker", "Miner", "Retailer", "Airline", "Utility", "Brewer", "Builder")
+_VERBS = ("opens", "reviews", "renews", "extends", "publishes", "presents", "discusses", "confirms", "updates", "signs")
+_OBJECTS = ("office plan", "supply deal", "annual report", "staff rules", "pension terms", "site lease", "fleet order")
+_PLACES = ("Leeds", "Osaka", "Lyon", "Lima", "Perth", "Oslo", "Turin", "Quito", "Accra", "Hanoi", "Tampa", "Delhi")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One entry of a feed."""
+
+    guid: str
+    title: str
+    at: datetime
+
+
+def items() -> dict[str, list[Item]]:
+    """Each feed's items by time; the same in every run. The last day holds a burst about one bank."""
+    random = Random(7)
+    world: dict[str, list[Item]] = {}
+    for feed in FEEDS:
+        found: list[Item] = []
+        at = START
+        while (at := at + timedelta(minutes=random.expovariate(1 / 90))) < END - timedelta(hours=2):
+            words = (random.choice(_SUBJECTS), random.choice(_VERBS), random.choice(_OBJECTS), random.choice(_PLACES))
+            found.append(Item(guid=f"{feed}-{len(found)}", title=f"{' '.join(words)} {len(found)} {feed}", at=at))
+        for number in range(8):
+            at = SURGE + timedelta(minutes=7 * number + FEEDS.index(feed))
+            place = _PLACES[(number + FEEDS.index(feed)) % len(_PLACES)]
+            title = f"HSBC {_OBJECTS[number % 7]} collapse feared by {_SUBJECTS[number]} clients in {place} {feed}"
+            found.append(Item(guid=f"{feed}-s{number}", title=title, at=at))
+        world[feed] = sorted(found, key=lambda item: item.at)
+    return world
+
+
+class World:
+    """Serves the feeds and a Slack Web API on one loopback port."""
+
+    def __init__(self, *, seconds: float) -> None:
+        self.items = items()
+        self.rate = (END - START).total_seconds() / seconds
+        self.t0 = time.monotonic()
+        self.posts: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
+        self.messages: dict[str, dict[str, Any]] = {}
+        app = web.Application()
+        app.router.add_get("/feed/{name}", self._feed)
+        app.router.add_post("/api/{method}", self._slack)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        self.base = ""
+
+    def restart_clock(self) -> None:
+        """Lets the simulated time begin now."""
+        self.t0 = time.monotonic()
+
+    def now(self) -> datetime:
+        """The simulated time, the same that the daemon's clock shows."""
+        return min(END, START + timedelta(seconds=(time.monotonic() - self.t0) * self.rate))
+
+    async def __aenter__(self) -> World:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def plan(self, data: str, die: tuple[str, int] | None = None) -> dict[str, Any]:
+        """What the child is told."""
+        return {
+            "data": data,
+            "feeds": {name: f"{self.base}/feed/{name}" for name in FEEDS},
+            "slack": f"{self.base}/api/",
+            "start": START.isoformat(),
+            "end": END.isoformat(),
+            "t0": self.t0,
+            "rate": self.rate,
+            "die": die,
+        }
+
+    async def _feed(self, request: web.Request) -> web.Response:
+        now = self.now()
+        entries = "".join(
+            f"<item><guid isPermaLink='false'>{item.guid}</guid><title>{item.title}</title>"
+            f"<link>{self.base}/story/{item.guid}</link><pubDate>{format_datetime(item.at)}</pubDate></item>"
+            for item in reversed(self.items[request.match_info["name"]])
+            if item.at <= now
+        )
+        body = f"<?xml version='1.0'?><rss version='2.0'><channel><title>x</title>{entries}</channel></rss>"
+        return web.Response(text=body, content_type="application/rss+xml")
+
+    async def _slack(self, request: web.Request) -> web.Response:
+        method = request.match_info["method"]
+        form = await (request.json() if request.content_type == "application/json" else request.post())
+        text = str(form.get("metadata") or form.get("text"))
+        if method == "chat.postMessage":
+            ts = f"{len(self.messages) + 1}.000100"
+            self.messages[ts] = dict(form)
+            self.posts[text] += 1
+            return web.json_response({"ok": True, "channel": "C1", "ts": ts})
+        if method == "chat.update" and str(form["ts"]) in self.messages:
+            self.messages[str(form["ts"])] = dict(form)
+            self.updates[text] += 1
+            return web.json_response({"ok": True, "channel": "C1", "ts": str(form["ts"])})
+        return web.json_response({"ok": False, "error": "unknown_method"})

@@ -1,0 +1,205 @@
+"""The detect step: one transaction a tick, the watermark held back by what is not scored, words on incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+from doubles import START, DictState, DictStore, ListBus, article, record, scored
+
+from monitor.core.clock import ManualClock
+from monitor.core.errors import DiskFullError, ModelInputError
+from monitor.core.types import (
+    JSON,
+    Change,
+    Evidence,
+    Incident,
+    IncidentState,
+    Put,
+    Scope,
+    ScoredArticle,
+    SeriesKey,
+    Severity,
+    WordWeight,
+)
+from monitor.obs.health import Health
+from monitor.obs.metrics import Metrics
+from monitor.services.detect import INCIDENT_KIND, POSITION_KEY, POSITION_KIND, DetectService
+from monitor.services.topics import ARTICLES
+
+
+def incident() -> Incident:
+    return Incident(
+        id="i1",
+        key=SeriesKey(scope=Scope.ALL, value="*"),
+        state=IncidentState.OPEN,
+        severity=Severity.WARNING,
+        observed=5,
+        expected=1,
+        low=0,
+        high=3,
+        p_value=1e-6,
+        q_value=1e-5,
+        opened_at=START,
+        updated_at=START,
+        evidence=(
+            Evidence(
+                article_id="a1",
+                story_id="s1",
+                title="Bank fails",
+                source="wire",
+                url="",
+                published_at=START,
+                heat=1,
+                negative=0.9,
+            ),
+        ),
+    )
+
+
+@dataclass
+class Step:
+    changes: Sequence[Change]
+    incidents: Sequence[Incident]
+
+
+@dataclass
+class ScriptedPipeline:
+    """Remembers what it is fed; opens an incident when told to."""
+
+    kinds: Sequence[str] = ("count", INCIDENT_KIND)
+    fed: list[str] = field(default_factory=list)
+    watermarks: list[datetime] = field(default_factory=list)
+    restored: Mapping[str, Mapping[str, Mapping[str, JSON]]] = field(default_factory=dict)
+    opens: bool = False
+
+    def restore(self, docs: Mapping[str, Mapping[str, Mapping[str, JSON]]]) -> None:
+        self.restored = docs
+
+    def feed(self, items: Sequence[ScoredArticle]) -> None:
+        self.fed += [item.article.id for item in items]
+
+    def advance(self, watermark: datetime) -> Step:
+        self.watermarks.append(watermark)
+        changes = [Put(kind="count", key="n", value={"fed": len(self.fed)})]
+        return Step(changes=changes, incidents=[incident()] if self.opens else [])
+
+
+class Explainer:
+    """Blames the second word, or refuses."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.refuse = False
+
+    async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
+        self.asked += 1
+        if self.refuse:
+            raise ModelInputError("no")
+        return [WordWeight(word="fails", weight=0.5, start=5, end=10)]
+
+
+def with_words(item: Incident, words: Mapping[str, Sequence[WordWeight]]) -> Incident:
+    return replace(item, evidence=tuple(replace(e, words=tuple(words.get(e.article_id, ()))) for e in item.evidence))
+
+
+class Bench:
+    def __init__(self, state: DictState | None = None) -> None:
+        self.bus, self.store, self.state = ListBus(), DictStore(), state or DictState()
+        self.pipeline, self.clock, self.explainer = ScriptedPipeline(), ManualClock(START), Explainer()
+        self.metrics, self.woken = Metrics(), 0
+        self.service = DetectService(
+            pipeline=self.pipeline,
+            bus=self.bus,
+            store=self.store,  # type: ignore[arg-type]
+            state=self.state,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=Health(self.clock),
+            with_words=with_words,
+            outbox_rows=lambda item: [Put(kind="outbox", key=item.id, value={})],
+            explainer=self.explainer,
+            wake=self._wake,
+            page=10,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+async def test_a_tick_drains_the_tail_and_goes_on_from_there_after_a_restart() -> None:
+    bench = Bench()
+    await bench.service.start()
+    await bench.store.put([scored(article(n)) for n in range(25)])
+    await bench.service.tick()
+    assert len(bench.pipeline.fed) == 25
+    again = Bench(bench.state)
+    again.store = bench.store
+    again.service._store = bench.store  # type: ignore[assignment]
+    await again.service.start()
+    assert again.pipeline.restored["count"]["n"] == {"fed": 25}
+    await bench.store.put([scored(article(99))])
+    await again.service.tick()
+    assert again.pipeline.fed == ["a00099"]
+
+
+async def test_the_watermark_waits_for_what_is_not_scored_and_never_goes_back() -> None:
+    bench = Bench()
+    await bench.service.start()
+    bench.clock.advance(3600)
+    await bench.bus.publish(ARTICLES, [record(article(1, fetched_at=START + timedelta(minutes=30)))])
+    await bench.service.tick()
+    await bench.bus.publish(ARTICLES, [record(article(2, fetched_at=START + timedelta(minutes=10)))])
+    await bench.service.tick()
+    bench.bus.committed[(ARTICLES, "score")] = 2
+    await bench.service.tick()
+    assert bench.pipeline.watermarks == [
+        START + timedelta(minutes=30),
+        START + timedelta(minutes=30),
+        START + timedelta(hours=1),
+    ]
+
+
+async def test_state_incident_outbox_and_position_commit_together_or_not_at_all() -> None:
+    bench = Bench()
+    await bench.service.start()
+    await bench.store.put([scored(article(1))])
+    bench.pipeline.opens = True
+    bench.state.fail_next = DiskFullError("No room.")
+    with pytest.raises(DiskFullError):
+        await bench.service.tick()
+    assert bench.state.docs == {}
+    assert bench.woken == 0
+    again = Bench(bench.state)
+    again.service._store = bench.store  # type: ignore[assignment]
+    again.pipeline.opens = True
+    await again.service.start()
+    await again.service.tick()
+    assert set(again.state.docs) == {"count", INCIDENT_KIND, "outbox", POSITION_KIND}
+    assert again.state.docs[POSITION_KIND][POSITION_KEY] == {"position": "1"}
+    assert again.state.applied == 1
+    assert again.woken == 1
+
+
+async def test_driving_headlines_get_their_words_once() -> None:
+    bench = Bench()
+    bench.pipeline.opens = True
+    await bench.service.start()
+    (first,) = await bench.service.tick()
+    await bench.service.tick()
+    assert first.evidence[0].words[0].word == "fails"
+    assert bench.explainer.asked == 1
+    stored = bench.state.docs[INCIDENT_KIND]["i1"]
+    assert stored["evidence"][0]["words"][0]["word"] == "fails"  # type: ignore[index]
+
+
+async def test_an_alarm_goes_out_even_when_it_cannot_be_explained() -> None:
+    bench = Bench()
+    bench.pipeline.opens = True
+    bench.explainer.refuse = True
+    await bench.service.start()
+    (first,) = await bench.service.tick()
+    assert first.evidence[0].words == ()
+    assert "outbox" in bench.state.docs
