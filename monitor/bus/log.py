@@ -33,7 +33,8 @@ MIGRATIONS = (
         "CREATE TABLE groups (id INTEGER PRIMARY KEY, topic INTEGER NOT NULL REFERENCES topics, name TEXT NOT NULL, "
         "UNIQUE (topic, name))",
         "CREATE TABLE offsets (member_group INTEGER NOT NULL REFERENCES groups, "
-        "slot INTEGER NOT NULL REFERENCES slots, committed INTEGER NOT NULL, updated INTEGER NOT NULL, PRIMARY KEY (member_group, slot)) WITHOUT ROWID",
+        "slot INTEGER NOT NULL REFERENCES slots, committed INTEGER NOT NULL, updated INTEGER NOT NULL, "
+        "PRIMARY KEY (member_group, slot)) WITHOUT ROWID",
     ),
 )
 

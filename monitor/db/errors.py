@@ -19,7 +19,7 @@ _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQL
 _REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
 
 
-def corrupt(path: Path, detail: str) -> DatabaseCorruptError:
+def damaged(path: Path, detail: str) -> DatabaseCorruptError:
     """The error for a damaged file."""
     return DatabaseCorruptError(
         f"The database {path} is damaged: {detail}.",
@@ -40,7 +40,7 @@ def storage_error(error: sqlite3.Error, path: Path) -> StorageError:
             hint="Wait for the other command to finish, or stop it; then try again.",
         )
     if primary in _CORRUPT:
-        return corrupt(path, str(error))
+        return damaged(path, str(error))
     if primary == sqlite3.SQLITE_FULL:
         return DiskFullError(
             f"There is no room left to write {path}.",

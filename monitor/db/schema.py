@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.core.errors import SchemaVersionError, StorageError
-from monitor.db.errors import corrupt
+from monitor.db.errors import damaged
 
 Migration = Callable[[sqlite3.Connection], None]
 """One step from a schema version to the next; runs inside a transaction and must not commit."""
@@ -108,7 +108,7 @@ def look(connection: sqlite3.Connection, path: Path, *, deep: bool) -> None:
     if deep:
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if verdict != "ok":
-            raise corrupt(path, verdict)
+            raise damaged(path, verdict)
         return
     tables = [
         row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
