@@ -1,0 +1,359 @@
+"""The seasonal baseline of one series: how many stories, and how many negative ones, are normal in which hour.
+
+A gamma-Poisson hierarchy per hour of the week (posterior means, Gelman et al., *Bayesian Data Analysis*, §2.6 and §5):
+
+    level                     all hours of the series
+    └── hour of day × {weekday, weekend}      48 groups, shrunk to the level times the shared shape
+        └── hour of the week                   168 cells, shrunk to their group
+
+Counts are divided by ``1 + phi * mean`` before they enter (an overdispersed count carries less information than a
+Poisson one), forgotten by half every ``half_life`` weeks, and clipped at a few standard deviations above what was
+expected, so that an outbreak does not become the norm. Over this slow profile lies a quick level (half-life three
+days). The negative share has its own hierarchy over the 48 groups. Dispersion is estimated by moments per time scale.
+
+An hour is predicted when it begins and learned when it is over, never the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monitor.core.errors import CodecError
+
+WEEK = 168
+GROUPS = 48
+_THURSDAY = 72  # hours from Monday 00:00 to the weekday of 1970-01-01
+
+
+def hour_of_week(hour: int) -> int:
+    """0 is Monday 00:00 UTC; ``hour`` counts from the Unix epoch."""
+    return (hour + _THURSDAY) % WEEK
+
+
+def group_of(cell: int) -> int:
+    """Hour of day on weekdays (0–23) or at the weekend (24–47)."""
+    return cell % 24 + (24 if cell >= 120 else 0)
+
+
+_CELLS = tuple(tuple(c for c in range(WEEK) if group_of(c) == g) for g in range(GROUPS))
+_SLICES = tuple(slice(g, 120, 24) if g < 24 else slice(96 + g, WEEK, 24) for g in range(GROUPS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineConfig:
+    """Constants of the baseline. Shapes ``a`` of gamma priors are worth that many observed stories."""
+
+    half_life: float = 6.0
+    """Weeks after which an observation counts half."""
+    quick_half_life: float = 72.0
+    """Hours after which the quick level forgets half."""
+    prior_rate: float = 0.05
+    """Stories an hour of a series of which nothing is known."""
+    prior_share: float = 0.25
+    share_limit: float = 0.95
+    level_shape: float = 0.5
+    group_shape: float = 2.0
+    """1/variance of the relative deviation of a group from the level (about 70 %)."""
+    cell_shape: float = 10.0
+    """The same for a cell against its group (about 30 %)."""
+    share_weight: float = 20.0
+    """Stories that the share of the whole series is worth in a group."""
+    quick_weight: float = 15.0
+    """Stories that 'nothing changed' is worth in the quick level."""
+    dispersion: tuple[float, ...] = (0.6, 0.3, 0.3)
+    """Prior negative-binomial dispersion per window."""
+    dispersion_weight: float = 20.0
+    share_dispersion: float = 0.02
+    share_dispersion_weight: float = 50.0
+    clip: float = 2.5
+    """Standard deviations above the expectation at which a count is clipped before it is learned."""
+    learn_hours: int = 24
+    """Hours without clipping at the beginning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What is known of one series. Sums are weighted by age; hours count from the Unix epoch."""
+
+    since: int
+    share_since: int
+    hour: int
+    """The hour that is being collected: predicted, not yet learned."""
+    exposure: tuple[float, ...]
+    stories: tuple[float, ...]
+    share_stories: tuple[float, ...]
+    negatives: tuple[float, ...]
+    quick: tuple[float, float, float, float]
+    """Quick level: stories seen and expected, negatives seen and expected."""
+    moments: tuple[float, ...]
+    """Numerator and denominator of the dispersion per window, then of the share."""
+    rates: tuple[tuple[float, float], ...]
+    """Predicted stories and negatives of the last hours, the current one last."""
+    past: tuple[tuple[float, float, float], ...] = ()
+    """Negatives seen, expected and their variance term of the last hours learned, for the longest window."""
+
+
+def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = None) -> Baseline:
+    """A baseline that begins at ``hour`` and knows only its priors."""
+    windows = len(config.dispersion)
+    empty = Baseline(
+        since=hour,
+        share_since=hour,
+        hour=hour,
+        exposure=(0.0,) * WEEK,
+        stories=(0.0,) * WEEK,
+        share_stories=(0.0,) * GROUPS,
+        negatives=(0.0,) * GROUPS,
+        quick=(0.0, 0.0, 0.0, 0.0),
+        moments=(0.0,) * (2 * windows + 2),
+        rates=(),
+    )
+    learner = _Learner(config, empty, shape)
+    learner.rates.append(learner.predict(hour)[:2])
+    return learner.frozen()
+
+
+def dispersions(config: BaselineConfig, moments: Sequence[float]) -> tuple[float, ...]:
+    """Negative-binomial dispersion ``phi`` per window (variance = mean + phi * mean²), by moments, shrunk."""
+    weight = config.dispersion_weight
+    return tuple(
+        min(3.0, max(0.02, (weight * prior + moments[2 * i]) / (weight + moments[2 * i + 1])))
+        for i, prior in enumerate(config.dispersion)
+    )
+
+
+def share_dispersion(config: BaselineConfig, moments: Sequence[float]) -> float:
+    """Intra-class correlation of 'is negative' within an hour, by moments, shrunk."""
+    weight = config.share_dispersion_weight
+    value = (weight * config.share_dispersion + moments[-2]) / (weight + moments[-1])
+    return min(0.5, max(0.002, value))
+
+
+class _Learner:
+    """Mutable working copy of a baseline while hours are learned."""
+
+    def __init__(self, config: BaselineConfig, base: Baseline, shape: Sequence[float] | None) -> None:
+        self.config = config
+        self.shape = shape
+        self.base = base
+        self.hour = base.hour
+        self.exposure = list(base.exposure)
+        self.stories = list(base.stories)
+        self.share_stories = list(base.share_stories)
+        self.negatives = list(base.negatives)
+        self.quick = list(base.quick)
+        self.moments = list(base.moments)
+        self.rates = list(base.rates)
+        self.past = list(base.past)
+        self.raw: tuple[float, float] | None = None
+
+    def frozen(self) -> Baseline:
+        return Baseline(
+            since=self.base.since,
+            share_since=self.base.share_since,
+            hour=self.hour,
+            exposure=tuple(self.exposure),
+            stories=tuple(self.stories),
+            share_stories=tuple(self.share_stories),
+            negatives=tuple(self.negatives),
+            quick=(self.quick[0], self.quick[1], self.quick[2], self.quick[3]),
+            moments=tuple(self.moments),
+            rates=tuple(self.rates),
+            past=tuple(self.past),
+        )
+
+    def predict(self, hour: int) -> tuple[float, float, float, float]:
+        """Expected stories and negatives of an hour: with the quick level, then without it."""
+        c = self.config
+        cell = hour_of_week(hour)
+        group = group_of(cell)
+        seen, watched = sum(self.stories), sum(self.exposure)
+        level = (c.level_shape + seen) / (c.level_shape / c.prior_rate + watched)
+        phi = dispersions(c, self.moments)[1]
+        group_shape = cell_shape = 1.0
+        if self.shape is not None:
+            group_shape = max(0.02, sum(self.shape[i] for i in _CELLS[group]) / len(_CELLS[group]))
+            cell_shape = max(0.02, self.shape[cell]) / group_shape
+        base = level * group_shape
+        d = 1.0 + phi * base
+        where = _SLICES[group]
+        rate = (c.group_shape + sum(self.stories[where]) / d) / (c.group_shape / base + sum(self.exposure[where]) / d)
+        rate *= cell_shape
+        d = 1.0 + phi * rate
+        rate = (c.cell_shape + self.stories[cell] / d) / (c.cell_shape / rate + self.exposure[cell] / d)
+        share = self.share(group)
+        w = c.quick_weight
+        quick = min(4.0, max(0.25, (w + self.quick[0]) / (w + self.quick[1])))
+        turn = min(2.0, max(0.5, (w + self.quick[2]) / (w + self.quick[3])))
+        stories = rate * quick
+        return stories, stories * min(c.share_limit, share * turn), rate, share
+
+    def share(self, group: int) -> float:
+        """Expected negative share in a group of hours."""
+        c = self.config
+        overall = (2.0 + sum(self.negatives)) / (2.0 / c.prior_share + sum(self.share_stories))
+        w = c.share_weight
+        return (w * overall + self.negatives[group]) / (w + self.share_stories[group])
+
+    def learn(self, buckets: Sequence[tuple[float, float]], per_hour: int, six_hours: int) -> None:
+        """Learns the hour that is over from its non-empty buckets (stories, negatives) and predicts the next."""
+        c = self.config
+        hour = self.hour
+        cell = hour_of_week(hour)
+        group = group_of(cell)
+        stories, negatives = self.rates[-1]
+        _, _, raw_stories, raw_share = self.predict(hour)
+        phi = dispersions(c, self.moments)
+        seen_v = sum(v for v, _ in buckets)
+        seen_x = sum(x for _, x in buckets)
+        if hour - self.base.since >= c.learn_hours:
+            seen_v = min(seen_v, stories + c.clip * math.sqrt(stories + phi[1] * stories**2) + 1.0)
+            clipped = min(seen_x, negatives + c.clip * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
+            seen_x = min(clipped, seen_v)
+            self._disperse(buckets, stories, negatives, seen_v, seen_x, phi, per_hour, six_hours)
+        self.exposure[cell] += 1.0
+        self.stories[cell] += seen_v
+        self.share_stories[group] += seen_v
+        self.negatives[group] += seen_x
+        keep = 0.5 ** (1.0 / c.quick_half_life)
+        d = 1.0 + phi[1] * raw_stories
+        e = 1.0 + phi[1] * raw_stories * raw_share
+        quick = self.quick
+        quick[0] = quick[0] * keep + seen_v / d
+        quick[1] = quick[1] * keep + raw_stories / d
+        quick[2] = quick[2] * keep + seen_x / e
+        quick[3] = quick[3] * keep + seen_v * raw_share / e
+        self.hour = hour + 1
+        if hour_of_week(self.hour) == 0:
+            self.forget(0.5 ** (1.0 / c.half_life))
+        self.rates.append(self.predict(self.hour)[:2])
+        del self.rates[: -six_hours - 1]
+
+    def _disperse(
+        self,
+        buckets: Sequence[tuple[float, float]],
+        stories: float,
+        negatives: float,
+        seen_v: float,
+        seen_x: float,
+        phi: Sequence[float],
+        per_hour: int,
+        six_hours: int,
+    ) -> None:
+        mean = negatives / per_hour
+        top = mean + 4.0 * math.sqrt(mean + phi[0] * mean**2) + 1.0
+        spread = sum((min(x, top) - mean) ** 2 for _, x in buckets) + (per_hour - len(buckets)) * mean**2
+        moments = self.moments
+        moments[0] += spread - per_hour * mean
+        moments[1] += per_hour * mean**2
+        moments[2] += (seen_x - negatives) ** 2 - negatives
+        moments[3] += negatives**2
+        self.past.append((seen_x, negatives, 0.0))
+        del self.past[:-six_hours]
+        if len(self.past) == six_hours:
+            x, m = sum(p[0] for p in self.past), sum(p[1] for p in self.past)
+            # The windows overlap, so each of them carries a sixth of the information.
+            moments[4] += ((x - m) ** 2 - m) / six_hours
+            moments[5] += m**2 / six_hours
+        if seen_v >= 2.0:
+            share = min(0.95, negatives / stories)
+            noise = share * (1.0 - share)
+            moments[-2] += min((seen_x - share * seen_v) ** 2, 16.0 * seen_v * noise) - seen_v * noise
+            moments[-1] += seen_v * (seen_v - 1.0) * noise
+
+    def forget(self, keep: float) -> None:
+        for values in (self.exposure, self.stories, self.share_stories, self.negatives, self.moments):
+            values[:] = [value * keep for value in values]
+
+
+def learn(
+    config: BaselineConfig,
+    base: Baseline,
+    upto: int,
+    buckets: Mapping[int, Sequence[tuple[float, float]]],
+    *,
+    per_hour: int,
+    longest: int,
+    shape: Sequence[float] | None = None,
+) -> Baseline:
+    """Learns every hour before ``upto``; hours that ``buckets`` does not name were empty.
+
+    ``per_hour`` buckets make an hour; ``longest`` is the longest window in hours.
+    """
+    learner = _Learner(config, base, shape)
+    while learner.hour < upto:
+        learner.learn(buckets.get(learner.hour, ()), per_hour, longest)
+    return learner.frozen()
+
+
+def skip(config: BaselineConfig, base: Baseline, upto: int, shape: Sequence[float] | None = None) -> Baseline:
+    """Goes on at ``upto`` without learning the hours between: nobody watched."""
+    if upto <= base.hour:
+        return base
+    learner = _Learner(config, base, shape)
+    weeks = (upto + _THURSDAY) // WEEK - (base.hour + _THURSDAY) // WEEK
+    if weeks:
+        learner.forget(0.5 ** (weeks / config.half_life))
+    learner.hour = upto
+    learner.quick = [0.0, 0.0, 0.0, 0.0]
+    learner.past = []
+    learner.rates = [learner.predict(upto)[:2]]
+    return learner.frozen()
+
+
+def shape_of(config: BaselineConfig, base: Baseline) -> tuple[float, ...]:
+    """The weekly shape of a series: expected stories per hour of the week, relative to their mean."""
+    learner = _Learner(config, base, None)
+    learner.quick = [0.0, 0.0, 0.0, 0.0]
+    start = base.hour - hour_of_week(base.hour)
+    rates = [learner.predict(start + cell)[0] for cell in range(WEEK)]
+    mean = sum(rates) / WEEK
+    return tuple(rate / mean for rate in rates)
+
+
+def forget_share(config: BaselineConfig, base: Baseline) -> Baseline:
+    """The baseline after a change of model: story counts stay, the negative share of old becomes a weak prior."""
+    total = sum(base.share_stories)
+    keep = min(1.0, config.share_weight / total) if total else 1.0
+    windows = len(config.dispersion)
+    return Baseline(
+        since=base.since,
+        share_since=base.hour,
+        hour=base.hour,
+        exposure=base.exposure,
+        stories=base.stories,
+        share_stories=tuple(value * keep for value in base.share_stories),
+        negatives=tuple(value * keep for value in base.negatives),
+        quick=(base.quick[0], base.quick[1], 0.0, 0.0),
+        moments=(0.0,) * (2 * windows + 2),
+        rates=base.rates,
+        past=(),
+    )
+
+
+_SCALARS = ("since", "share_since", "hour")
+_VECTORS = ("exposure", "stories", "share_stories", "negatives", "quick", "moments")
+
+
+def to_doc(base: Baseline) -> dict[str, Any]:
+    """A JSON object; floats survive exactly."""
+    doc: dict[str, Any] = {name: getattr(base, name) for name in _SCALARS}
+    doc.update({name: list(getattr(base, name)) for name in _VECTORS})
+    doc["rates"] = [list(pair) for pair in base.rates]
+    doc["past"] = [list(item) for item in base.past]
+    return doc
+
+
+def from_doc(doc: Mapping[str, Any]) -> Baseline:
+    """The inverse of :func:`to_doc`. Raises CodecError."""
+    try:
+        fields: dict[str, Any] = {name: int(doc[name]) for name in _SCALARS}
+        fields.update({name: tuple(float(value) for value in doc[name]) for name in _VECTORS})
+        fields["rates"] = tuple((float(a), float(b)) for a, b in doc["rates"])
+        fields["past"] = tuple((float(a), float(b), float(c)) for a, b, c in doc["past"])
+        return Baseline(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"A stored baseline is incomplete: {error}.") from error

@@ -1,0 +1,325 @@
+"""The life of incidents, pure: open, update when people should see it, resolve with hysteresis, cool down.
+
+Series that surge on the same stories are one incident. Who acknowledged or snoozed is respected; every snooze ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from alerts.reason import Drive, pick, surge_reason
+from monitor.core.codec import time_from_str, time_to_str
+from monitor.core.errors import CodecError
+from monitor.core.ids import digest
+from monitor.core.types import Finding, Incident, IncidentState, Scope, SeriesKey, Severity
+
+_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentConfig:
+    """When an incident opens, changes and ends."""
+
+    open_q: float = 1e-4
+    """False discovery rate of a tick up to which an incident opens. There are 288 ticks a day."""
+    hold_p: float = 1e-3
+    """p-value up to which an open incident goes on."""
+    min_ratio: float = 2.0
+    """Observed over expected, at least."""
+    min_sources: int = 2
+    """Distinct sources of the driving stories; fewer when fewer sources are active at all."""
+    resolve_after: timedelta = timedelta(hours=1)
+    cool_down: timedelta = timedelta(hours=2)
+    update_every: timedelta = timedelta(minutes=15)
+    growth: float = 1.5
+    overlap: float = 0.5
+    """Share of the smaller set of driving stories that makes two surges one."""
+    overlap_all: float = 0.3
+    """Share of all driving stories that another series must explain to be one with the surge of everything."""
+    warning_q: float = 1e-6
+    critical_q: float = 1e-10
+    critical_ratio: float = 3.0
+    critical_observed: float = 8.0
+    keep_articles: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A series that surges enough to open an incident, or has one open."""
+
+    finding: Finding
+    q: float
+    drive: Drive
+    model: str = ""
+
+
+@dataclass(slots=True)
+class Track:
+    """What the lifecycle remembers of an open incident beside the incident itself."""
+
+    incident: Incident
+    window: timedelta
+    told_at: datetime
+    told_observed: float
+    told_stories: int
+    stories: frozenset[str]
+    """Driving stories seen so far."""
+    calm_since: datetime | None = None
+
+    def to_doc(self) -> dict[str, Any]:
+        """A JSON object; the incident itself is stored under its own kind."""
+        return {
+            "incident": self.incident.id,
+            "window": self.window.total_seconds(),
+            "told_at": time_to_str(self.told_at),
+            "told_observed": self.told_observed,
+            "told_stories": self.told_stories,
+            "stories": sorted(self.stories),
+            "calm_since": time_to_str(self.calm_since) if self.calm_since else None,
+        }
+
+    @classmethod
+    def from_doc(cls, doc: Mapping[str, Any], incident: Incident) -> Track:
+        """The inverse of :meth:`to_doc`. Raises CodecError."""
+        try:
+            calm = doc["calm_since"]
+            return cls(
+                incident=incident,
+                window=timedelta(seconds=doc["window"]),
+                told_at=time_from_str(doc["told_at"]),
+                told_observed=float(doc["told_observed"]),
+                told_stories=int(doc["told_stories"]),
+                stories=frozenset(doc["stories"]),
+                calm_since=time_from_str(calm) if calm else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CodecError(f"A stored incident track is incomplete: {error}.") from error
+
+
+def severity_of(config: IncidentConfig, finding: Finding, q: float) -> Severity:
+    """By effect and q-value."""
+    ratio = finding.observed / max(finding.expected, 0.1)
+    if q <= config.critical_q and ratio >= config.critical_ratio and finding.observed >= config.critical_observed:
+        return Severity.CRITICAL
+    return Severity.WARNING if q <= config.warning_q else Severity.INFO
+
+
+def acknowledged(incident: Incident) -> Incident:
+    """The incident after somebody took it: only a rise in severity or its end is told from now on."""
+    if incident.state is IncidentState.RESOLVED:
+        return incident
+    return replace(incident, state=IncidentState.ACKNOWLEDGED, snoozed_until=None, revision=incident.revision + 1)
+
+
+def snoozed(incident: Incident, until: datetime) -> Incident:
+    """The incident after somebody snoozed it: nothing but its end is told before ``until``."""
+    if incident.state is IncidentState.RESOLVED:
+        return incident
+    return replace(incident, state=IncidentState.SNOOZED, snoozed_until=until, revision=incident.revision + 1)
+
+
+class IncidentBook:
+    """The open incidents and the rules by which they change. Deterministic; time comes in with every call."""
+
+    def __init__(self, config: IncidentConfig | None = None, *, names: Mapping[SeriesKey, str] | None = None) -> None:
+        self.config = config or IncidentConfig()
+        self.names: Mapping[SeriesKey, str] = names or {}
+        self.open: dict[SeriesKey, Track] = {}
+        self.cooling: dict[SeriesKey, datetime] = {}
+
+    def title(self, key: SeriesKey) -> str:
+        """Display name of a series."""
+        return self.names.get(key) or ("All news" if key.scope is Scope.ALL else key.value)
+
+    def held(self, key: SeriesKey) -> bool:
+        """Whether the series has an open incident or is part of one."""
+        return key in self.open or any(key in track.incident.related for track in self.open.values())
+
+    def wants(self, finding: Finding, q: float) -> bool:
+        """Whether a finding is strong enough to open an incident, sources aside."""
+        return q <= self.config.open_q and finding.observed >= self.config.min_ratio * finding.expected
+
+    def offer(
+        self, candidates: Sequence[Candidate], at: datetime, bucket: datetime, active_sources: int
+    ) -> list[Incident]:
+        """Opens and updates incidents with the candidates of the tick that closed ``bucket``; returns those to tell."""
+        need = min(self.config.min_sources, max(1, active_sources))
+        told: list[Incident] = []
+        ranked = sorted(candidates, key=lambda c: (c.finding.key.scope is Scope.ALL, c.q, str(c.finding.key)))
+        for candidate in ranked:
+            key = candidate.finding.key
+            if key in self.open:
+                incident = self._update(self.open[key], candidate, at)
+                if incident is not None:
+                    told.append(incident)
+                continue
+            if not self.wants(candidate.finding, candidate.q) or len(candidate.drive.sources) < need:
+                continue
+            if not candidate.drive.stories:
+                continue
+            host = self._host(candidate)
+            if host is not None:
+                incident = self._join(host, candidate, at)
+                if incident is not None:
+                    told.append(incident)
+                continue
+            until = self.cooling.get(key)
+            if until is not None and at < until and candidate.q > self.config.open_q * 1e-3:
+                continue
+            self.cooling.pop(key, None)
+            told.append(self._open(candidate, at, bucket))
+        return told
+
+    def _open(self, candidate: Candidate, at: datetime, bucket: datetime) -> Incident:
+        finding, drive = candidate.finding, candidate.drive
+        incident = Incident(
+            id=digest("incident", str(finding.key), time_to_str(bucket)),
+            key=finding.key,
+            state=IncidentState.OPEN,
+            severity=severity_of(self.config, finding, candidate.q),
+            observed=finding.observed,
+            expected=finding.expected,
+            low=finding.low,
+            high=finding.high,
+            p_value=finding.p_value,
+            q_value=candidate.q,
+            opened_at=at,
+            updated_at=at,
+            title=self.title(finding.key),
+            reason=surge_reason(finding, candidate.q, drive),
+            stories=drive.new,
+            articles=tuple(item.article_id for item in drive.stories)[-self.config.keep_articles :],
+            sources=drive.sources,
+            entities=_entities(drive),
+            evidence=pick(drive.stories),
+            model=candidate.model,
+        )
+        self.open[finding.key] = Track(
+            incident=incident,
+            window=finding.window,
+            told_at=at,
+            told_observed=finding.observed,
+            told_stories=len(drive.stories),
+            stories=drive.story_ids,
+        )
+        return incident
+
+    def _update(self, track: Track, candidate: Candidate, at: datetime) -> Incident | None:
+        config, finding, drive, old = self.config, candidate.finding, candidate.drive, track.incident
+        track.stories = track.stories | drive.story_ids
+        severity = severity_of(config, finding, candidate.q)
+        worse = _RANK[severity] > _RANK[old.severity]
+        grown = finding.observed >= config.growth * track.told_observed
+        fresh = len(track.stories) >= track.told_stories + max(3.0, (config.growth - 1) * track.told_stories)
+        if old.state is IncidentState.SNOOZED or (old.state is IncidentState.ACKNOWLEDGED and not worse):
+            return None
+        if not worse and not ((grown or fresh) and at - track.told_at >= config.update_every):
+            return None
+        known = dict.fromkeys((*old.articles, *(item.article_id for item in drive.stories)))
+        stronger = worse or grown or finding.p_value <= old.p_value
+        incident = replace(
+            old,
+            severity=severity if worse else old.severity,
+            updated_at=at,
+            reason=surge_reason(finding, candidate.q, drive),
+            stories=max(old.stories, drive.new),
+            articles=tuple(known)[-config.keep_articles :],
+            sources=tuple(sorted({*old.sources, *drive.sources})),
+            entities=_entities(drive) or old.entities,
+            evidence=pick(drive.stories) or old.evidence,
+            revision=old.revision + 1,
+        )
+        if stronger:
+            incident = replace(
+                incident,
+                observed=finding.observed,
+                expected=finding.expected,
+                low=finding.low,
+                high=finding.high,
+                p_value=finding.p_value,
+                q_value=candidate.q,
+            )
+        track.incident = incident
+        track.told_at, track.told_observed, track.told_stories = at, finding.observed, len(track.stories)
+        return incident
+
+    def _host(self, candidate: Candidate) -> Track | None:
+        mine = candidate.drive.story_ids
+        best: tuple[float, str] | None = None
+        host = None
+        for key, track in self.open.items():
+            common = len(mine & track.stories)
+            if Scope.ALL in (candidate.finding.key.scope, key.scope):
+                whole = len(mine) if candidate.finding.key.scope is Scope.ALL else len(track.stories)
+                share, need = common / max(1, whole), self.config.overlap_all
+            else:
+                share, need = common / max(1, min(len(mine), len(track.stories))), self.config.overlap
+            if share >= need and (best is None or (share, str(key)) > best):
+                best, host = (share, str(key)), track
+        return host
+
+    def _join(self, host: Track, candidate: Candidate, at: datetime) -> Incident | None:
+        """Notes that another series surges on the same stories; told only when that makes it worse."""
+        old = host.incident
+        key = candidate.finding.key
+        if key not in old.related:
+            host.incident = old = replace(old, related=tuple(sorted((*old.related, key))))
+        host.stories = host.stories | candidate.drive.story_ids
+        severity = severity_of(self.config, candidate.finding, candidate.q)
+        if _RANK[severity] <= _RANK[old.severity] or old.state is IncidentState.SNOOZED:
+            return None
+        host.incident = replace(old, severity=severity, updated_at=at, revision=old.revision + 1)
+        host.told_at = at
+        return host.incident
+
+    def settle(self, active: Mapping[SeriesKey, bool], at: datetime) -> list[Incident]:
+        """Ends snoozes that are due and resolves incidents that have been calm long enough; returns those to tell.
+
+        ``active`` says for each open series whether its surge goes on.
+        """
+        told: list[Incident] = []
+        for key, track in list(self.open.items()):
+            if active.get(key, False):
+                track.calm_since = None
+            elif track.calm_since is None:
+                track.calm_since = at
+            old = track.incident
+            if track.calm_since is not None and at - track.calm_since >= self.config.resolve_after:
+                reason = f"{old.reason} Over: nothing out of the ordinary since {track.calm_since:%Y-%m-%d %H:%M} UTC."
+                track.incident = replace(
+                    old,
+                    state=IncidentState.RESOLVED,
+                    resolved_at=at,
+                    updated_at=at,
+                    snoozed_until=None,
+                    reason=reason,
+                    revision=old.revision + 1,
+                )
+                told.append(track.incident)
+                del self.open[key]
+                for other in (key, *old.related):
+                    self.cooling[other] = at + self.config.cool_down
+            elif old.state is IncidentState.SNOOZED and old.snoozed_until is not None and at >= old.snoozed_until:
+                track.incident = replace(
+                    old, state=IncidentState.OPEN, snoozed_until=None, updated_at=at, revision=old.revision + 1
+                )
+                told.append(track.incident)
+        for key in [key for key, until in self.cooling.items() if until <= at]:
+            del self.cooling[key]
+        return told
+
+    def hold_windows(self, key: SeriesKey) -> timedelta:
+        """Longest window whose p-value keeps the incident of ``key`` open: one hour, or that of its opening."""
+        return max(_HOUR, self.open[key].window)
+
+
+def _entities(drive: Drive) -> tuple[str, ...]:
+    counts: dict[str, int] = {}
+    for item in drive.stories:
+        for name in item.entities:
+            counts[name] = counts.get(name, 0) + 1
+    return tuple(sorted(counts, key=lambda name: (-counts[name], name)))[:12]

@@ -1,0 +1,123 @@
+"""Which series an article feeds, in which bucket, and what an open bucket holds.
+
+Open buckets keep *sets* of article ids, so that delivering an article twice changes nothing. A story counts in a series
+once, in the bucket in which the series saw it first; later copies add articles and heat only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitor.core.errors import CodecError
+from monitor.core.types import Article, Bucket, Scope, ScoredArticle, SeriesKey
+
+ALL = SeriesKey(scope=Scope.ALL, value="*")
+"""The series of everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesConfig:
+    """How articles become series."""
+
+    topic_threshold: float = 0.5
+    """Probability from which the most probable topic counts."""
+    backfill_after: timedelta = timedelta(hours=6)
+    """An article published this long before it was fetched is a backfill and feeds no series."""
+
+
+def keys_of(item: ScoredArticle, config: SeriesConfig) -> tuple[SeriesKey, ...]:
+    """The series that an article feeds: all, its topic when it is clear, each of its entities."""
+    keys = [ALL]
+    scores = item.scored.scores
+    if scores.topics:
+        topic = scores.topic
+        if scores.topics[topic] >= config.topic_threshold:
+            keys.append(SeriesKey(scope=Scope.TOPIC, value=topic))
+    keys += [SeriesKey(scope=Scope.ENTITY, value=name) for name in sorted({e.id for e in item.scored.entities})]
+    return tuple(keys)
+
+
+def effective_time(article: Article, config: SeriesConfig) -> datetime | None:
+    """The time under which an article is counted: when it was published, but not in the future. None: a backfill."""
+    if article.fetched_at - article.published_at > config.backfill_after:
+        return None
+    return min(article.published_at, article.fetched_at)
+
+
+@dataclass(slots=True)
+class Member:
+    """One article of an open bucket. ``fresh`` are the series in which its story is new."""
+
+    story: str
+    source: str
+    model: str
+    negative: float
+    fresh: tuple[SeriesKey, ...]
+    again: tuple[SeriesKey, ...]
+
+
+@dataclass(slots=True)
+class OpenBucket:
+    """The articles of one bucket that is not closed yet, by id."""
+
+    index: int
+    members: dict[str, Member] = field(default_factory=dict)
+
+    def buckets(self, start: datetime, width: timedelta) -> dict[SeriesKey, Bucket]:
+        """The counts per series, in a stable order."""
+        stories: dict[SeriesKey, set[str]] = {}
+        articles: dict[SeriesKey, int] = {}
+        sources: dict[SeriesKey, set[str]] = {}
+        negatives: dict[SeriesKey, float] = {}
+        for member in self.members.values():
+            for key in member.fresh:
+                stories.setdefault(key, set()).add(member.story)
+                negatives[key] = negatives.get(key, 0.0) + member.negative
+            for key in (*member.fresh, *member.again):
+                articles[key] = articles.get(key, 0) + 1
+                sources.setdefault(key, set()).add(member.source)
+        return {
+            key: Bucket(
+                key=key,
+                start=start,
+                width=width,
+                stories=len(stories.get(key, ())),
+                articles=articles[key],
+                sources=len(sources[key]),
+                expected_negatives=negatives.get(key, 0.0),
+            )
+            for key in sorted(articles)
+        }
+
+    def to_doc(self) -> dict[str, Any]:
+        """A JSON object; the order of arrival is kept."""
+        return {
+            "members": [
+                [name, m.story, m.source, m.model, m.negative, [str(k) for k in m.fresh], [str(k) for k in m.again]]
+                for name, m in self.members.items()
+            ]
+        }
+
+    @classmethod
+    def from_doc(cls, index: int, doc: Mapping[str, Any]) -> OpenBucket:
+        """The inverse of :meth:`to_doc`. Raises CodecError."""
+        try:
+            return cls(
+                index=index,
+                members={
+                    name: Member(
+                        story=story,
+                        source=source,
+                        model=model,
+                        negative=float(negative),
+                        fresh=tuple(SeriesKey.parse(text) for text in fresh),
+                        again=tuple(SeriesKey.parse(text) for text in again),
+                    )
+                    for name, story, source, model, negative, fresh, again in doc["members"]
+                },
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CodecError(f"A stored bucket is incomplete: {error}.") from error
