@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from monitor.core.text import clean
 
 INPUT_LIMIT = 1_000_000
-_SKIPPED = frozenset({"script", "style", "template", "iframe", "object", "applet", "noembed", "noframes"})
+_SKIPPED = frozenset({"script", "style", "template"})
 _INLINE = frozenset({
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins",
     "kbd", "mark", "nobr", "q", "rp", "rt", "ruby", "s", "samp", "small", "span", "strike", "strong", "sub", "sup",
@@ -41,6 +41,11 @@ class _TextParser(HTMLParser):
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if not self._skipping and tag not in _INLINE:
             self.parts.append(" ")
+
+    def unknown_decl(self, data: str) -> None:
+        # A CDATA section that was escaped once too often.
+        if not self._skipping and data.startswith("CDATA["):
+            self.parts.append(data[6:])
 
     def handle_endtag(self, tag: str) -> None:
         if self._skipping:
@@ -81,4 +86,5 @@ def html_to_text(markup: str, *, limit: int) -> str:
     # Lone surrogates and NULs confuse nobody here: clean() takes them out of the result.
     parser.feed(markup[: min(INPUT_LIMIT, max(limit * 8, 20_000))])
     parser.close()
-    return clean("".join(parser.parts), limit=limit)
+    # The parser leaves the marks of comments that never end.
+    return clean("".join(parser.parts).replace("<!--", " ").replace("-->", " "), limit=limit)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 from urllib.parse import urljoin
+from xml.sax import SAXException
 
 import feedparser
 from feedparser.encodings import convert_to_utf8
+from feedparser.exceptions import CharacterEncodingOverride, CharacterEncodingUnknown, NonXMLContentType
+from feedparser.mixin import _FeedParserMixin
 
 from connectors.feed.dates import FeedDate, parse_date
 from connectors.feed.entry import BODY_LIMIT, ENTRY_LIMIT, TITLE_LIMIT, entry, http_url
@@ -22,6 +25,11 @@ from connectors.feed.screen import advertised_feed, is_html, refuse_entities
 from monitor.core.errors import MalformedError
 from monitor.core.text import clean
 
+# Ids stay as they are written. Made absolute, "4711" would depend on the address of the feed, and every article would
+# be new on the day the feed moves.
+_FeedParserMixin.can_be_relative_uri = _FeedParserMixin.can_be_relative_uri - {"id"}
+
+_CDF = re.compile(rb"<channel\b", re.IGNORECASE)
 _SKIP = re.compile(rb"<skip(hours|days)\b[^<>]{0,200}>(.{0,4000}?)</skip\1>", re.IGNORECASE | re.DOTALL)
 _SKIP_ITEM = re.compile(rb"<(?:hour|day)\b[^<>]{0,200}>\s{0,20}(\w{1,12})\s{0,20}<", re.IGNORECASE)
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -51,12 +59,20 @@ def parse_feed(body: bytes, *, url: str, headers: dict[str, str]) -> dict[str, A
     utf8 = convert_to_utf8(known, body, {})
     refuse_entities(utf8)
     parsed = feedparser.parse(body, response_headers=known, sanitize_html=False, resolve_relative_uris=False)
-    reason = str(parsed.get("bozo_exception") or "") if parsed.get("bozo") else ""
-    if not parsed.entries and not parsed.get("version"):
+    oddity = parsed.get("bozo_exception") if parsed.get("bozo") else None
+    reason = str(oddity) if isinstance(oddity, SAXException) else ""
+    named = dict.get(parsed.feed, "title") or dict.get(parsed.feed, "link")
+    if not parsed.entries and not parsed.get("version") and not (not reason and _is_cdf(utf8)):
         raise _no_feed(body, utf8, url, reason)
-    if not parsed.entries and reason and not dict.get(parsed.feed, "title") and not dict.get(parsed.feed, "link"):
+    if not parsed.entries and reason and not named:
         raise MalformedError(f"the feed is damaged and has no readable entry: {reason[:160]}.")
-    return _result(parsed, utf8, base=base, reason=reason)
+    return _result(parsed, utf8, base=base, reason=reason, oddity=oddity)
+
+
+def _is_cdf(utf8: bytes) -> bool:
+    """True when the root element is CDF's ``CHANNEL``; feedparser knows the format by its items only."""
+    root = re.search(rb"<[\w:]", utf8)
+    return root is not None and _CDF.match(utf8, root.start()) is not None
 
 
 def _no_feed(body: bytes, utf8: bytes, url: str, reason: str) -> MalformedError:
@@ -74,7 +90,7 @@ def _no_feed(body: bytes, utf8: bytes, url: str, reason: str) -> MalformedError:
     return MalformedError("this is XML, but of no known feed format.", code="not_a_feed")
 
 
-def _result(parsed: Any, utf8: bytes, *, base: str, reason: str) -> dict[str, Any]:
+def _result(parsed: Any, utf8: bytes, *, base: str, reason: str, oddity: object) -> dict[str, Any]:
     feed = parsed.feed
     counts: dict[str, int] = {}
     entries = [_entry(item, base=base, counts=counts) for item in parsed.entries[:ENTRY_LIMIT]]
@@ -82,6 +98,10 @@ def _result(parsed: Any, utf8: bytes, *, base: str, reason: str) -> dict[str, An
         counts["entries_over_limit"] = len(parsed.entries) - ENTRY_LIMIT
     if reason:
         counts["feed_not_well_formed"] = 1
+    elif isinstance(oddity, CharacterEncodingOverride | CharacterEncodingUnknown):
+        counts["encoding_mismatch"] = 1
+    elif isinstance(oddity, NonXMLContentType):
+        counts["content_type_mismatch"] = 1
     hours, days = _skips(utf8)
     return {
         "version": str(parsed.get("version") or ""),
@@ -129,7 +149,10 @@ def _body(item: Any) -> str:
 
 def _link(item: Any, base: str) -> tuple[str, bool]:
     """The page an entry stands for, and whether the entry gave any link."""
-    given = [_text(item, "link")]
+    link = _text(item, "link")
+    if link == _text(item, "id") and ":" not in link:
+        link = ""  # an id that feedparser offers as a link, but "4711" is none
+    given = [link]
     links = dict.get(item, "links")
     if isinstance(links, list):
         given += [_text(link, "href") for link in links if _text(link, "rel") in ("alternate", "")]

@@ -80,7 +80,7 @@ class FeedSource:
 
     Counts of a page: ``entries new changed`` and, when they occur, ``not_modified unchanged empty_feed
     date_missing date_naive date_future date_invalid entry_without_text guid_duplicate duplicates link_unusable
-    entries_over_limit feed_not_well_formed full_text_*``.
+    entries_over_limit feed_not_well_formed encoding_mismatch content_type_mismatch full_text_*``.
     """
 
     def __init__(self, name: str, options: FeedOptions, context: ConnectorContext) -> None:
