@@ -5,33 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from alerts.outbox import Outbox, outbox_rows
-from alerts.pipeline import DetectConfig, DetectPipeline, with_words
-from alerts.registry import NotifierContext, NotifierSpec, load_notifiers
-from connectors.http.fetcher import Fetcher
-from connectors.http.policy import HttpPolicy
 
 from alerts import stories
-from connectors.base import ConnectorContext, SourceSpec
-from connectors.registry import load_connectors
+from alerts.detector import DetectorConfig
+from alerts.outbox import Outbox, outbox_rows
+from alerts.pipeline import DetectPipeline, PipelineConfig, load_docs, with_words
+from alerts.registry import load_notifiers
+from connectors.base import ConnectorContext, SourceSpec, open_context
+from connectors.http.policy import HttpPolicy
+from connectors.registry import load_connectors, make_source
 from monitor.bus.sqlite import SqliteBus
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ConfigError
-from monitor.core.ports import Bus, Listener, Notifier, Scorer, Source, StateStore, Store
+from monitor.core.ports import Bus, Explainer, Listener, Notifier, Scorer, Source, StateStore, Store
 from monitor.core.types import Change, Incident, Scope, SeriesKey
 from monitor.db.directory import DataDirectory
 from monitor.entities.matcher import EntityMatcher
 from monitor.entities.watchlist import Watchlist, load_watchlist
-from monitor.model.artefact import Artefact, packaged
-from monitor.model.engines import choose_engine
-from monitor.model.scorer import ModelScorer
 from monitor.obs.health import Health, HealthServer, build_app
 from monitor.obs.metrics import Metrics
 from monitor.services.dead_letters import DeadLetters
@@ -43,6 +41,12 @@ from monitor.services.score import ScoreService
 from monitor.services.topics import ARTICLES, SCORE_GROUP
 from monitor.state.sqlite import SqliteState
 from monitor.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from monitor.model.artefact import Artefact
+    from monitor.model.scorer import ModelScorer
+
+# The model's libraries are imported where they are used: a role that does not score starts without them.
 
 _log = structlog.get_logger("app")
 
@@ -57,11 +61,16 @@ def build_watchlist(settings: Settings) -> Watchlist:
 
 def load_artefact(path: Path | None) -> Artefact:
     """The model artefact at ``path``, else the packaged one, verified by hash. Raises ModelError."""
+    from monitor.model.artefact import Artefact, packaged
+
     return Artefact.load(path or packaged())
 
 
 def build_scorer(settings: Settings, clock: Clock) -> ModelScorer:
     """The model with its engine, batching, cache and entity matcher. Raises ModelError or ConfigError."""
+    from monitor.model.engines import choose_engine
+    from monitor.model.scorer import ModelScorer
+
     artefact = load_artefact(settings.model.path)
     engine = choose_engine(artefact, settings.model.engine, threads=settings.model.threads)
     matcher = EntityMatcher(build_watchlist(settings))
@@ -77,64 +86,48 @@ def build_scorer(settings: Settings, clock: Clock) -> ModelScorer:
     )
 
 
-def build_pipeline(settings: Settings, artefact: Artefact, watchlist: Watchlist) -> DetectPipeline:
-    """The detection pipeline with the display names of topics and entities."""
+def build_pipeline(settings: Settings, watchlist: Watchlist, *, alerting: bool = True) -> DetectPipeline:
+    """The detection pipeline with the display names of topics and entities. Raises ModelError."""
+    topics = load_artefact(settings.model.path).tasks["topic"]
     names: dict[SeriesKey, str] = {SeriesKey(scope=Scope.ALL, value="*"): "all news"}
-    names |= {SeriesKey(scope=Scope.TOPIC, value=t): name for t, name in artefact.topic_names("en").items()}
+    names |= {SeriesKey(scope=Scope.TOPIC, value=label): topics.display(label) for label in topics.labels}
     names |= {SeriesKey(scope=Scope.ENTITY, value=entity.id): entity.name for entity in watchlist.entities}
-    config = DetectConfig(
-        bucket_width=timedelta(minutes=settings.detect.bucket_minutes),
+    config = PipelineConfig(
+        detector=DetectorConfig(width=timedelta(minutes=settings.detect.bucket_minutes)),
         grace=timedelta(seconds=settings.detect.grace),
     )
-    return DetectPipeline(config, display_names=names)
+    return DetectPipeline(config, display_names=names, alerting=alerting)
 
 
-def build_fetcher(settings: Settings, clock: Clock) -> Fetcher:
-    """The polite HTTP client that all connectors share."""
+def connector_context(settings: Settings, clock: Clock) -> AbstractAsyncContextManager[ConnectorContext]:
+    """The polite HTTP client and the workers that all connectors share; closed at the end."""
     ingest = settings.ingest
-    return Fetcher(
-        HttpPolicy(
-            user_agent=ingest.user_agent,
-            total_timeout=ingest.timeout,
-            max_bytes=ingest.max_bytes,
-            per_host_concurrent=ingest.per_host_concurrent,
-            per_host_spacing=ingest.per_host_spacing,
-            allow_networks=ingest.allow_networks,
-        ),
-        clock,
+    policy = HttpPolicy(
+        user_agent=ingest.user_agent,
+        total_timeout=ingest.timeout,
+        max_bytes=ingest.max_bytes,
+        max_compressed=ingest.max_bytes,
+        concurrency=ingest.max_concurrent,
+        per_host=ingest.per_host_concurrent,
+        spacing=ingest.per_host_spacing,
+        allow_networks=ingest.allow_networks,
     )
+    return open_context(clock, policy, base=settings.base)
 
 
 def build_sources(settings: Settings, context: ConnectorContext) -> list[Source | Listener]:
     """Every configured source, through the installed connectors. Raises ConfigError naming source and key."""
     connectors = load_connectors()
-    built: list[Source | Listener] = []
-    for entry in settings.sources:
-        connector = connectors.get(entry.kind)
-        if connector is None:
-            raise ConfigError(
-                f"sources '{entry.name}': no connector of kind '{entry.kind}' is installed.",
-                hint=f"Installed: {', '.join(sorted(connectors))}.",
-            )
-        built.append(connector(SourceSpec(name=entry.name, kind=entry.kind, options=entry.options), context))
-    return built
+    return [
+        make_source(SourceSpec(name=entry.name, kind=entry.kind, options=entry.options), context, connectors)
+        for entry in settings.sources
+    ]
 
 
 def build_notifiers(settings: Settings, clock: Clock) -> dict[str, Notifier]:
     """Every configured notifier by its name. Raises ConfigError naming notifier and key."""
-    factories = load_notifiers()
-    context = NotifierContext(clock=clock)
-    built: dict[str, Notifier] = {}
-    for entry in settings.notifiers:
-        factory = factories.get(entry.kind)
-        name = entry.name or entry.kind
-        if factory is None:
-            raise ConfigError(
-                f"notifiers '{name}': no notifier of kind '{entry.kind}' is installed.",
-                hint=f"Installed: {', '.join(sorted(factories))}.",
-            )
-        built[name] = factory(NotifierSpec(name=name, kind=entry.kind, options=entry.options), context)
-    return built
+    tables = {entry.name or entry.kind: {**entry.options, "type": entry.kind} for entry in settings.notifiers}
+    return load_notifiers(tables, clock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +172,8 @@ class _Parts:
 class Daemon:
     """``riskwire run``: every chosen role in one asyncio process.
 
-    ``sources`` and ``notifiers`` replace the configured ones (demo, replay, tests). ``alerting`` False records
-    incidents without telling anyone.
+    ``sources``, ``notifiers``, ``scorer`` and ``pipeline`` replace the configured ones (demo, replay, tests).
+    ``alerting`` False records incidents without telling anyone.
     """
 
     def __init__(
@@ -193,6 +186,7 @@ class Daemon:
         notifiers: dict[str, Notifier] | None = None,
         alerting: bool = True,
         scorer: Scorer | None = None,
+        pipeline: DetectPipeline | None = None,
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -202,6 +196,7 @@ class Daemon:
         self.started = asyncio.Event()
         self.storage: Storage | None = None
         self.scorer: Scorer | None = scorer
+        self._pipeline = pipeline
         self._given_sources = sources
         self._given_notifiers = notifiers
         self._alerting = alerting
@@ -299,8 +294,18 @@ class Daemon:
         if "notify" not in self.roles:
             return
         outbox = Outbox(storage.state, notifiers, self.clock)
+
+        async def send_due() -> dict[str, int]:
+            counts = await outbox.run_once()
+            return {
+                "sent": counts.sent,
+                "retry": counts.retried,
+                "failed": counts.undelivered,
+                "pending": counts.waiting + counts.retried,
+            }
+
         self._parts.notify = NotifyService(
-            send_due=outbox.run_once,
+            send_due=send_due,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -315,7 +320,8 @@ class Daemon:
 
         notify = self._parts.notify
         detect = DetectService(
-            pipeline=build_pipeline(settings, load_artefact(settings.model.path), build_watchlist(settings)),
+            pipeline=self._pipeline or build_pipeline(settings, build_watchlist(settings), alerting=self._alerting),
+            load_docs=load_docs,
             bus=storage.bus,
             store=storage.store,
             state=storage.state,
@@ -324,7 +330,7 @@ class Daemon:
             health=self.health,
             with_words=with_words,
             outbox_rows=rows,
-            explainer=self.scorer if isinstance(self.scorer, ModelScorer) else None,
+            explainer=self.scorer if isinstance(self.scorer, Explainer) else None,
             wake=notify.wake if notify is not None else lambda: None,
             tick_seconds=settings.detect.tick,
         )
@@ -340,9 +346,8 @@ class Daemon:
         settings = self.settings
         sources = self._given_sources
         if sources is None:
-            fetcher = build_fetcher(settings, self.clock)
-            stack.push_async_callback(fetcher.close)
-            sources = build_sources(settings, ConnectorContext(clock=self.clock, fetcher=fetcher))
+            context = await stack.enter_async_context(connector_context(settings, self.clock))
+            sources = build_sources(settings, context)
         ingest = settings.ingest
         self._parts.ingest = IngestService(
             sources=[source for source in sources if isinstance(source, Source)],

@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("riskwire-data"), description="Folder of the databases (log, store, state).")
+    base: Path = Field(Path(), exclude=True, description="Set by the loader: the folder of the file.")
     ingest: IngestSection = IngestSection()
     model: ModelSection = ModelSection()
     entities: EntitiesSection = EntitiesSection()

@@ -146,15 +146,13 @@ async def _look_at_notifiers(settings: Settings) -> list[Verdict]:
 
 
 async def _look_at_sources(settings: Settings) -> list[Verdict]:
-    from connectors.base import ConnectorContext
-    from monitor.app import build_fetcher, build_sources
+    from monitor.app import build_sources, connector_context
     from monitor.core.clock import SystemClock
     from monitor.core.ports import Source
 
     if not settings.sources:
         return [Verdict(part="sources", status="warn", finding="None.", advice="'riskwire init' writes about 20.")]
     clock = SystemClock()
-    fetcher = build_fetcher(settings, clock)
     slots = asyncio.Semaphore(settings.ingest.max_concurrent)
 
     async def ask(source: Source) -> Verdict:
@@ -177,9 +175,6 @@ async def _look_at_sources(settings: Settings) -> list[Verdict]:
             finding=f"{len(page.articles)} entries, newest {newest:%Y-%m-%d %H:%M} UTC.",
         )
 
-    try:
-        sources = build_sources(settings, ConnectorContext(clock=clock, fetcher=fetcher))
-        polled = [source for source in sources if isinstance(source, Source)]
+    async with connector_context(settings, clock) as context:
+        polled = [source for source in build_sources(settings, context) if isinstance(source, Source)]
         return list(await asyncio.gather(*(ask(source) for source in polled)))
-    finally:
-        await fetcher.close()

@@ -35,7 +35,7 @@ def replay(
     ] = None,
 ) -> None:
     """Push an archive through the live pipeline in event time."""
-    from connectors.archive import parse_mapping, read_archive
+    from connectors.archive import BadRow, ColumnMapping, read_archive
     from monitor.app import Daemon
     from monitor.config import load_settings
     from monitor.core.clock import FastClock, ManualClock
@@ -52,10 +52,10 @@ def replay(
     configure_logging("warning", style=settings.observe.log_format)
     bad_rows: list[str] = []
 
-    def on_error(message: str) -> None:
-        bad_rows.append(message)
+    def on_error(bad: BadRow) -> None:
+        bad_rows.append(str(bad))
 
-    mapping = parse_mapping(columns) if columns else None
+    mapping = ColumnMapping.parse(columns) if columns else None
     rows = iter(read_archive(archive, mapping=mapping, on_error=on_error))
     first = next(rows, None)
     if first is None:

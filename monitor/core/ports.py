@@ -119,6 +119,7 @@ class Scorer(Protocol):
         """In the order of the articles. Raises RecordError when one of them is bad (the caller bisects)."""
 
 
+@runtime_checkable
 class Explainer(Protocol):
     """Says which words moved a verdict."""
 

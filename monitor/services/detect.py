@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from monitor.core.clock import Clock
-from monitor.core.codec import incident_to_dict
+from monitor.core.codec import incident_from_dict, incident_to_dict
 from monitor.core.errors import ModelError, ModelInputError
 from monitor.core.ports import Bus, Explainer, StateStore, Store
-from monitor.core.types import JSON, Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
+from monitor.core.types import Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.topics import ARTICLES, SCORE_GROUP
@@ -31,28 +31,42 @@ INCIDENT_KIND = "incident"
 _log = structlog.get_logger("detect")
 
 
+Docs = Mapping[str, Iterable[tuple[str, Mapping[str, Any]]]]
+"""State documents by kind, as the pipeline wants them back."""
+
+
 class StepResult(Protocol):
     """What one advance of the watermark brought."""
 
     @property
-    def changes(self) -> Sequence[Change]: ...
+    def changes(self) -> Sequence[Change]:
+        """State documents to write; those of kind ``incident`` are whole incidents."""
+
     @property
-    def incidents(self) -> Sequence[Incident]: ...
+    def incidents(self) -> Sequence[Incident]:
+        """Incidents with a new revision."""
+
+    @property
+    def notify(self) -> Sequence[Incident]:
+        """Those that people are told of."""
 
 
 class Pipeline(Protocol):
     """The pure detection pipeline (``alerts.pipeline.DetectPipeline``)."""
 
-    kinds: Sequence[str]
-    """State-store kinds that it writes and wants back on restore."""
+    def restore(self, docs: Docs) -> None:
+        """Takes up where the documents were written."""
 
-    def restore(self, docs: Mapping[str, Mapping[str, Mapping[str, JSON]]]) -> None: ...
-    def feed(self, items: Sequence[ScoredArticle]) -> None: ...
-    def advance(self, watermark: datetime) -> StepResult: ...
+    def feed(self, items: Sequence[ScoredArticle]) -> None:
+        """Takes stored articles in arrival order; repeated ids change nothing."""
+
+    def advance(self, watermark: datetime) -> StepResult:
+        """Closes what can be closed."""
 
 
 WithWords = Callable[[Incident, Mapping[str, Sequence[WordWeight]]], Incident]
 OutboxRows = Callable[[Incident], Sequence[Change]]
+LoadDocs = Callable[[StateStore], Awaitable[Docs]]
 
 
 class DetectService:
@@ -66,6 +80,7 @@ class DetectService:
         self,
         *,
         pipeline: Pipeline,
+        load_docs: LoadDocs,
         bus: Bus,
         store: Store,
         state: StateStore,
@@ -80,6 +95,7 @@ class DetectService:
         page: int = 1000,
     ) -> None:
         self._pipeline = pipeline
+        self._load_docs = load_docs
         self._bus = bus
         self._store = store
         self._state = state
@@ -101,16 +117,10 @@ class DetectService:
 
     async def start(self) -> None:
         """Restores the pipeline from the state store."""
-        docs: dict[str, dict[str, Mapping[str, JSON]]] = {}
-        for kind in self._pipeline.kinds:
-            docs[kind] = {}
-            after = ""
-            while page := await self._state.list(kind, after=after, limit=1000):
-                docs[kind].update(page)
-                after = page[-1][0]
+        docs = await self._load_docs(self._state)
         self._pipeline.restore(docs)
         self._open = {
-            key for key, doc in docs.get(INCIDENT_KIND, {}).items() if doc.get("state") != IncidentState.RESOLVED.value
+            key for key, doc in docs.get(INCIDENT_KIND, ()) if doc.get("state") != IncidentState.RESOLVED.value
         }
         saved = await self._state.get(POSITION_KIND, POSITION_KEY)
         self._position = str(saved["position"]) if saved else ""
@@ -143,11 +153,13 @@ class DetectService:
     async def _commit(self, position: str, watermark: datetime) -> Sequence[Incident]:
         # A tick may close many buckets after a pause; that is pure computing and must not hold up the event loop.
         step = await asyncio.to_thread(self._pipeline.advance, watermark)
+        changes: list[Change] = [await self._with_words_in(change) for change in step.changes]
         incidents = [await self._explained(incident) for incident in step.incidents]
-        changes: list[Change] = list(step.changes)
+        told = {incident.id for incident in step.notify}
         for incident in incidents:
             changes.append(Put(kind=INCIDENT_KIND, key=incident.id, value=incident_to_dict(incident)))
-            changes += self._outbox_rows(incident)
+            if incident.id in told:
+                changes += self._outbox_rows(incident)
         if position != self._position:
             changes.append(Put(kind=POSITION_KIND, key=POSITION_KEY, value={"position": position}))
         if changes:
@@ -171,6 +183,13 @@ class DetectService:
             "incident", id=incident.id, key=str(incident.key), state=incident.state.value,
             severity=incident.severity.value, revision=incident.revision, reason=incident.reason,
         )  # fmt: skip
+
+    async def _with_words_in(self, change: Change) -> Change:
+        """The pipeline knows no words: incidents that it writes again get theirs back."""
+        if isinstance(change, Put) and change.kind == INCIDENT_KIND:
+            incident = await self._explained(incident_from_dict(change.value))
+            return Put(kind=INCIDENT_KIND, key=change.key, value=incident_to_dict(incident))
+        return change
 
     async def _explained(self, incident: Incident) -> Incident:
         """Adds to each driving headline the words that weighed most towards 'negative'."""

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from doubles import FixedScorer
 
 import monitor.app as app
+from alerts.pipeline import DetectPipeline, PipelineConfig
 from monitor.config import Settings
 from monitor.core.clock import FastClock
 from monitor.core.types import Article, EntityMention, Receipt, Scored
@@ -140,6 +141,7 @@ async def main(plan: dict[str, Any]) -> None:
         clock=clock,
         scorer=WordScorer(lambda title: 0.95 if "collapse" in title else 0.1),
         notifiers=notifiers,  # type: ignore[arg-type]
+        pipeline=DetectPipeline(PipelineConfig()),
     )
     stop = asyncio.Event()
     running = asyncio.create_task(daemon.run(stop))

@@ -10,9 +10,10 @@ import pytest
 from doubles import START, DictState, DictStore, ListBus, article, record, scored
 
 from monitor.core.clock import ManualClock
+from monitor.core.codec import incident_to_dict
 from monitor.core.errors import DiskFullError, ModelInputError
+from monitor.core.ports import StateStore
 from monitor.core.types import (
-    JSON,
     Change,
     Evidence,
     Incident,
@@ -26,7 +27,7 @@ from monitor.core.types import (
 )
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
-from monitor.services.detect import INCIDENT_KIND, POSITION_KEY, POSITION_KIND, DetectService
+from monitor.services.detect import INCIDENT_KIND, POSITION_KEY, POSITION_KIND, DetectService, Docs
 from monitor.services.topics import ARTICLES
 
 
@@ -64,18 +65,21 @@ class Step:
     changes: Sequence[Change]
     incidents: Sequence[Incident]
 
+    @property
+    def notify(self) -> Sequence[Incident]:
+        return self.incidents
+
 
 @dataclass
 class ScriptedPipeline:
     """Remembers what it is fed; opens an incident when told to."""
 
-    kinds: Sequence[str] = ("count", INCIDENT_KIND)
     fed: list[str] = field(default_factory=list)
     watermarks: list[datetime] = field(default_factory=list)
-    restored: Mapping[str, Mapping[str, Mapping[str, JSON]]] = field(default_factory=dict)
+    restored: Docs = field(default_factory=dict)
     opens: bool = False
 
-    def restore(self, docs: Mapping[str, Mapping[str, Mapping[str, JSON]]]) -> None:
+    def restore(self, docs: Docs) -> None:
         self.restored = docs
 
     def feed(self, items: Sequence[ScoredArticle]) -> None:
@@ -84,7 +88,13 @@ class ScriptedPipeline:
     def advance(self, watermark: datetime) -> Step:
         self.watermarks.append(watermark)
         changes = [Put(kind="count", key="n", value={"fed": len(self.fed)})]
+        if self.opens:
+            changes.append(Put(kind=INCIDENT_KIND, key="i1", value=incident_to_dict(incident())))
         return Step(changes=changes, incidents=[incident()] if self.opens else [])
+
+
+async def load_docs(state: StateStore) -> Docs:
+    return {kind: await state.list(kind) for kind in ("count", INCIDENT_KIND)}
 
 
 class Explainer:
@@ -112,6 +122,7 @@ class Bench:
         self.metrics, self.woken = Metrics(), 0
         self.service = DetectService(
             pipeline=self.pipeline,
+            load_docs=load_docs,
             bus=self.bus,
             store=self.store,  # type: ignore[arg-type]
             state=self.state,
@@ -139,7 +150,7 @@ async def test_a_tick_drains_the_tail_and_goes_on_from_there_after_a_restart() -
     again.store = bench.store
     again.service._store = bench.store  # type: ignore[assignment]
     await again.service.start()
-    assert again.pipeline.restored["count"]["n"] == {"fed": 25}
+    assert list(again.pipeline.restored["count"]) == [("n", {"fed": 25})]
     await bench.store.put([scored(article(99))])
     await again.service.tick()
     assert again.pipeline.fed == ["a00099"]
