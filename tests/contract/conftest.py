@@ -1,0 +1,129 @@
+"""Every port's contract runs over every implementation: add a home to a list below and the whole suite covers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from monitor.bus.sqlite import SqliteBus
+from monitor.core.clock import ManualClock
+from monitor.core.ports import Bus, StateStore, Store
+from monitor.db.directory import DataDirectory
+from monitor.state.sqlite import SqliteState
+from monitor.store.sqlite import SqliteStore
+
+NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+class Home(Protocol):
+    """Where an implementation keeps its data. ``open`` may be called again after ``stop``: a restart."""
+
+    async def stop(self) -> None: ...
+
+
+class _SqliteHome:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._directory: DataDirectory | None = None
+
+    def _enter(self) -> DataDirectory:
+        assert self._directory is None, "stop it first"
+        self._directory = DataDirectory(self._path / "data")
+        return self._directory
+
+    def _leave(self) -> None:
+        if self._directory is not None:
+            self._directory.close()
+            self._directory = None
+
+
+class SqliteBusHome(_SqliteHome):
+    partitions = 4
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._bus: SqliteBus | None = None
+
+    async def open(self) -> Bus:
+        self._bus = await SqliteBus.open(self._enter(), partitions=self.partitions, clock=ManualClock(NOW))
+        return self._bus
+
+    async def stop(self) -> None:
+        if self._bus is not None:
+            await self._bus.close()
+        self._leave()
+
+
+class SqliteStoreHome(_SqliteHome):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._store: SqliteStore | None = None
+
+    async def open(self) -> Store:
+        self._store = await SqliteStore.open(self._enter(), clock=ManualClock(NOW))
+        return self._store
+
+    async def stop(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+        self._leave()
+
+
+class SqliteStateHome(_SqliteHome):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._state: SqliteState | None = None
+
+    async def open(self) -> StateStore:
+        self._state = await SqliteState.open(self._enter())
+        return self._state
+
+    async def stop(self) -> None:
+        if self._state is not None:
+            await self._state.close()
+        self._leave()
+
+
+BUSES = [SqliteBusHome]
+STORES = [SqliteStoreHome]
+STATES = [SqliteStateHome]
+
+
+@pytest.fixture(params=BUSES)
+async def bus_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    home = request.param(tmp_path)
+    yield home
+    await home.stop()
+
+
+@pytest.fixture
+async def bus(bus_home) -> Bus:
+    return await bus_home.open()
+
+
+@pytest.fixture(params=STORES)
+async def store_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    home = request.param(tmp_path)
+    yield home
+    await home.stop()
+
+
+@pytest.fixture
+async def store(store_home) -> Store:
+    return await store_home.open()
+
+
+@pytest.fixture(params=STATES)
+async def state_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    home = request.param(tmp_path)
+    yield home
+    await home.stop()
+
+
+@pytest.fixture
+async def state(state_home) -> StateStore:
+    return await state_home.open()
