@@ -50,9 +50,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("app")
 
-STOP_SECONDS = 25.0
-"""Everything is closed within this long after SIGTERM (Kubernetes' default grace period is 30 s)."""
-
 
 def build_watchlist(settings: Settings) -> Watchlist:
     """The packaged watchlist and the user's own. Raises ConfigError naming file, line and column."""
@@ -215,9 +212,12 @@ class Daemon:
         Raises what the failing part raised.
         """
         async with AsyncExitStack() as stack:
+            # What a wrong configuration breaks comes first, before anything is opened or asked.
+            sources = await self._sources(stack) if "ingest" in self.roles else []
+            notifiers = self._notifiers()
             self.storage = await stack.enter_async_context(open_storage(self.settings.data_dir, self.clock))
             scheduler = Scheduler(self.clock)
-            await self._build(stack, self.storage, scheduler)
+            await self._build(stack, self.storage, scheduler, sources, notifiers)
             await self._serve_health(stack)
             tasks = self._parts.tasks
             scheduler.start()
@@ -258,17 +258,23 @@ class Daemon:
         await ingest.run_listeners()
         await asyncio.Event().wait()  # no listeners: nothing to end
 
-    async def _build(self, stack: AsyncExitStack, storage: Storage, scheduler: Scheduler) -> None:
+    async def _build(
+        self,
+        stack: AsyncExitStack,
+        storage: Storage,
+        scheduler: Scheduler,
+        sources: Sequence[Source | Listener],
+        notifiers: dict[str, Notifier],
+    ) -> None:
         settings, parts = self.settings, self._parts
         if ("score" in self.roles or "detect" in self.roles) and self.scorer is None:
             scorer = await asyncio.to_thread(build_scorer, settings, self.clock)
             stack.push_async_callback(scorer.close)
             self.scorer = scorer
-        if "notify" in self.roles or "detect" in self.roles:
-            notifiers = self._notifiers()
+        if "notify" in self.roles:
             self._build_notify(storage, notifiers)
-            if "detect" in self.roles:
-                await self._build_detect(storage, scheduler, notifiers)
+        if "detect" in self.roles:
+            await self._build_detect(storage, scheduler, notifiers)
         if "score" in self.roles:
             assert self.scorer is not None
             parts.score = ScoreService(
@@ -280,7 +286,7 @@ class Daemon:
                 dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
             )
         if "ingest" in self.roles:
-            await self._build_ingest(stack, storage, scheduler)
+            self._build_ingest(storage, scheduler, sources)
         scheduler.every("housekeeping", 6 * 3600.0, self._housekeeping)
 
     def _notifiers(self) -> dict[str, Notifier]:
@@ -291,8 +297,6 @@ class Daemon:
         )
 
     def _build_notify(self, storage: Storage, notifiers: dict[str, Notifier]) -> None:
-        if "notify" not in self.roles:
-            return
         outbox = Outbox(storage.state, notifiers, self.clock)
 
         async def send_due() -> dict[str, int]:
@@ -342,13 +346,14 @@ class Daemon:
 
         scheduler.every("detect", settings.detect.tick, tick)
 
-    async def _build_ingest(self, stack: AsyncExitStack, storage: Storage, scheduler: Scheduler) -> None:
-        settings = self.settings
-        sources = self._given_sources
-        if sources is None:
-            context = await stack.enter_async_context(connector_context(settings, self.clock))
-            sources = build_sources(settings, context)
-        ingest = settings.ingest
+    async def _sources(self, stack: AsyncExitStack) -> Sequence[Source | Listener]:
+        if self._given_sources is not None:
+            return self._given_sources
+        context = await stack.enter_async_context(connector_context(self.settings, self.clock))
+        return build_sources(self.settings, context)
+
+    def _build_ingest(self, storage: Storage, scheduler: Scheduler, sources: Sequence[Source | Listener]) -> None:
+        ingest = self.settings.ingest
         self._parts.ingest = IngestService(
             sources=[source for source in sources if isinstance(source, Source)],
             listeners=[source for source in sources if isinstance(source, Listener)],
