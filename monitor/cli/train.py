@@ -43,6 +43,9 @@ def train(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also fit TF-IDF with a linear SVM on the same split.")
     ] = False,
+    safetensors: Annotated[
+        bool, typer.Option(help="Keep the float weights in the artefact (the torch engine then needs no int8).")
+    ] = True,
     evaluate_also: Annotated[
         list[str] | None,
         typer.Option("--evaluate-also", help="TASK=FILE: a CSV (text,label) whose figures go into the card."),
@@ -63,6 +66,7 @@ def train(
         out=out,
         resume=resume,
         baseline=baseline,
+        safetensors=safetensors,
         evaluate_also=pairs,
         threads=threads,
         report=lambda line: typer.echo(line, err=True),

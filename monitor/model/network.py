@@ -21,7 +21,7 @@ class MultiTaskNetwork(nn.Module):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}")
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # pre-training's own pooler: untrained weight that we pool without
+            encoder.pooler = None  # type: ignore[assignment]  # pre-training's own pooler: untrained weight that we pool without
         self.encoder = encoder
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
@@ -29,11 +29,12 @@ class MultiTaskNetwork(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """One vector per text."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "cls":
             return states[:, 0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        return (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+        pooled: Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+        return pooled
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """Logits [texts, labels] per task."""
@@ -49,7 +50,7 @@ def build(
 
     settings = dict(encoder_config)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    encoder = AutoModel.from_config(config, attn_implementation="sdpa")
+    encoder = AutoModel.from_config(config, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
     return MultiTaskNetwork(encoder, hidden=int(config.hidden_size), tasks=tasks, pooling=pooling, dropout=dropout)
 
 
@@ -60,8 +61,8 @@ def from_pretrained(
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     encoder = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, attn_implementation="sdpa")
     return MultiTaskNetwork(
         encoder, hidden=int(encoder.config.hidden_size), tasks=tasks, pooling=pooling, dropout=dropout

@@ -85,7 +85,7 @@ def without_cashtags(text: str) -> str:
 
 
 def group_key(text: str) -> str:
-    """The form under which two texts are the same for splitting: no case, URLs, cashtags, punctuation or white space."""
+    """The form under which two texts are the same for splitting: no case, links, cashtags, punctuation, white space."""
     folded = _URL.sub(" ", unicodedata.normalize("NFKC", html.unescape(text)))
     key = _NOT_WORD.sub("", _CASHTAG.sub(" ", folded).lower())
     return key or " ".join(text.split())

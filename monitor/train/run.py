@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -14,7 +13,8 @@ from monitor.model import network as networks
 from monitor.train.config import TrainConfig
 from monitor.train.data import Example, load_data
 from monitor.train.fit import Report, Trainer, encode, predict_logits
-from monitor.train.metrics import Floats, Ints, softmax, summary
+from monitor.train.metrics import Floats, softmax, summary
+from monitor.train.selection import labelled, sources_of
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -39,17 +39,6 @@ def load_tokenizer(encoder: str, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def labelled(examples: Sequence[Example], task: str, source: str | None = None) -> tuple[list[int], Ints]:
-    """Places and labels of the examples that carry ``task`` (and come from ``source``)."""
-    places = [i for i, ex in enumerate(examples) if task in ex.labels and (source is None or ex.source == source)]
-    return places, np.asarray([examples[i].labels[task] for i in places], dtype=np.int64)
-
-
-def sources_of(config: TrainConfig, task: str) -> list[str]:
-    """The data sets that label ``task``, first the one that the recipe names first."""
-    return [Path(dataset.path).stem for dataset in config.data if task in dataset.labels]
-
-
 def figures(
     config: TrainConfig, examples: Sequence[Example], probabilities: Mapping[str, Floats]
 ) -> dict[str, dict[str, dict[str, object]]]:
@@ -72,6 +61,7 @@ def train(
     encoder: str | None = None,
     resume: bool = False,
     baseline: bool = False,
+    safetensors: bool = True,
     evaluate_also: Sequence[tuple[str, Path]] = (),
     threads: int | None = None,
     report: Report = lambda _line: None,
@@ -79,8 +69,10 @@ def train(
     """Trains ``config`` on the files below ``data`` and writes the artefact ``out``/``config.name``; returns it.
 
     ``encoder`` overrides the recipe's (a local folder in place of a hub name). ``resume`` goes on from the last
-    epoch's checkpoint. ``baseline`` also fits TF-IDF with a linear SVM on the very same split. ``evaluate_also``
-    are (task, CSV) pairs whose figures go into the metrics. Raises TrainError or ConfigError.
+    epoch's checkpoint. ``baseline`` also fits TF-IDF with a linear SVM on the very same split. ``safetensors``
+    keeps the float weights in the artefact, for the torch engine. ``evaluate_also``
+    are (task, CSV) pairs
+    whose figures go into the metrics. Raises TrainError or ConfigError.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -130,6 +122,7 @@ def train(
         fit=result,
         out=out / config.name,
         baseline=baseline,
+        safetensors=safetensors,
         evaluate_also=evaluate_also,
         report=report,
     )

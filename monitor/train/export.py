@@ -1,0 +1,175 @@
+"""From the trained network to a graph: ONNX with free batch and sequence axes, then int8 weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from monitor.core.errors import TrainError
+from monitor.model.engines.torch import PARAMETERS_KEY
+from monitor.model.network import MultiTaskNetwork
+
+OPSET = 18
+_TOLERANCE = 2e-3
+
+
+def export_float(network: MultiTaskNetwork, path: Path, *, max_tokens: int) -> None:
+    """Writes the network as a float32 graph with inputs ``input_ids`` and ``attention_mask`` [batch, sequence] and an
+    output ``logits_<task>`` per head, and checks it against torch. Raises TrainError when they differ."""
+    network = copy.deepcopy(network).cpu().float().eval()
+    ids = torch.randint(3, 60, (2, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    axes = {0: torch.export.Dim("batch", min=1, max=65536), 1: torch.export.Dim("sequence", min=2, max=max_tokens)}
+    quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in quiet]
+    for logger in quiet:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+            program = torch.onnx.export(
+                network,
+                (ids, mask),
+                dynamo=True,
+                input_names=["input_ids", "attention_mask"],
+                output_names=[f"logits_{task}" for task in network.heads],
+                dynamic_shapes=(axes, axes),
+                opset_version=OPSET,
+                optimize=True,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(str(path))
+    finally:
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
+    graph = onnx.load(str(path))
+    _name_parameters(graph, network)
+    onnx.save(graph, str(path))
+    _check(network, path)
+
+
+def _name_parameters(graph: Any, network: MultiTaskNetwork) -> None:
+    """Records which initializer holds which parameter: the exporter renames those that it transposes, and joins equal
+    ones. The torch engine reads an artefact without float weights by this table."""
+    stored = {item.name: numpy_helper.to_array(item) for item in graph.graph.initializer}
+    by_content = {(value.shape, value.tobytes()): name for name, value in stored.items() if value.dtype == np.float32}
+    table: dict[str, tuple[str, str]] = {}
+    for name, tensor in network.state_dict().items():
+        value = tensor.numpy()
+        if value.dtype != np.float32:
+            continue
+        flipped = np.ascontiguousarray(value.T)
+        if (value.shape, value.tobytes()) in by_content:
+            table[name] = (by_content[value.shape, value.tobytes()], "as_is")
+        elif (flipped.shape, flipped.tobytes()) in by_content:
+            table[name] = (by_content[flipped.shape, flipped.tobytes()], "transposed")
+        else:
+            raise TrainError(f"The exported graph has lost the parameter {name}.", hint="Report this with the recipe.")
+    helper.set_model_props(graph, {PARAMETERS_KEY: json.dumps(table)})
+
+
+def _check(network: MultiTaskNetwork, path: Path) -> None:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(1)
+    for batch, length in ((1, 2), (3, 9), (5, 31)):
+        ids = torch.randint(3, 60, (batch, length), generator=generator)
+        mask = torch.ones_like(ids)
+        mask[-1, max(1, length // 2) :] = 0
+        with torch.inference_mode():
+            wanted = network(ids, mask)
+        got = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        worst = max(float(np.abs(w.numpy() - g).max()) for w, g in zip(wanted, got, strict=True))
+        if not worst < _TOLERANCE:
+            raise TrainError(
+                f"The exported graph differs from the network by {worst:.2g} for {batch} x {length} tokens."
+            )
+
+
+def quantize(source: Path, target: Path, *, reduce_range: bool = True) -> None:
+    """Writes ``source`` with int8 weights: matrices per output channel, the word embeddings per row; activations are
+    quantised as they come.
+
+    ``reduce_range`` keeps weights to 7 bits: the 16-bit sums of CPUs without VNNI would else saturate (onnxruntime
+    docs, "Quantize ONNX models", on U8S8 with AVX2 and AVX512).
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it advises pre-processing on the root logger
+    heads = [node.name for node in onnx.load(str(source)).graph.node if node.op_type == "Gemm"]
+    try:
+        quantize_dynamic(
+            str(source),
+            str(target),
+            # The heads are a thousandth of the arithmetic and hold the verdict: they stay as they are.
+            nodes_to_exclude=[name + suffix for name in heads for suffix in ("", "_MatMul")],
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=reduce_range,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    finally:
+        logger.setLevel(level)
+    graph = onnx.load(str(target))
+    _quantize_embeddings(graph)
+    props = {item.key: item.value for item in onnx.load(str(source), load_external_data=False).metadata_props}
+    helper.set_model_props(graph, props)
+    onnx.checker.check_model(graph, full_check=False)
+    onnx.save(graph, str(target))
+
+
+def rows_to_int8(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 rows and their scales [rows, 1]: ``row ≈ int8 * scale``."""
+    scale = np.abs(table).max(axis=1, keepdims=True) / 127.0
+    scale[scale == 0] = 1.0
+    return np.clip(np.rint(table / scale), -127, 127).astype(np.int8), scale.astype(np.float32)
+
+
+def _quantize_embeddings(graph: Any) -> None:
+    """Replaces ``Gather`` from a large float table by ``Cast(Gather(int8)) * Gather(scale)``: exact per row, small, and
+    only the rows that occur are converted."""
+    initializers = {item.name: item for item in graph.graph.initializer}
+    nodes: list[Any] = []
+    replaced: set[str] = set()
+    for node in graph.graph.node:
+        table = initializers.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or table.data_type != TensorProto.FLOAT or len(table.dims) != 2 or table.dims[0] < 2048:
+            nodes.append(node)
+            continue
+        name, indices, out = node.input[0], node.input[1], node.output[0]
+        if name not in replaced:
+            int8, scale = rows_to_int8(numpy_helper.to_array(table))
+            graph.graph.initializer.extend([
+                numpy_helper.from_array(int8, f"{name}_quantized"),
+                numpy_helper.from_array(scale, f"{name}_scale"),
+                numpy_helper.from_array(np.zeros(1, dtype=np.int8), f"{name}_zero_point"),
+            ])  # fmt: skip
+            replaced.add(name)
+        nodes.extend([
+            helper.make_node("Gather", [f"{name}_quantized", indices], [f"{out}_int8"], name=f"{out}_rows"),
+            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], name=f"{out}_cast", to=TensorProto.FLOAT),
+            helper.make_node("Gather", [f"{name}_scale", indices], [f"{out}_scales"], name=f"{out}_scale_rows"),
+            helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out], name=f"{out}_dequantized"),
+        ])  # fmt: skip
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    # The zero point is used by no node, but is part of what the torch engine reads.
+    used = {name for node in nodes for name in node.input} | {f"{name}_zero_point" for name in replaced}
+    kept = [item for item in graph.graph.initializer if item.name in used]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
