@@ -112,7 +112,7 @@ class SqliteBus:
         """Drops records older than ``before`` that every known group has committed; returns how many.
 
         As in Kafka a partition is cut from the front: a record stays while one before it must stay. A record dated in
-        the future ages from its arrival. The space goes back to the disk.
+        the future ages from its arrival. The file keeps its size; new records take the freed space.
         """
         slots = await self.database.read(log.all_slots)
         total = 0
@@ -121,8 +121,6 @@ class SqliteBus:
             while dropped == _EXPIRE_STEP:  # in steps, so that publishers wait for one step at most
                 dropped = await self.database.write(lambda c, s=slot: log.expire(c, s, before, _EXPIRE_STEP))  # type: ignore[misc]
                 total += dropped
-        if total:
-            await self.database.shrink()
         return total
 
     async def close(self) -> None:

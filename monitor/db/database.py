@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 from monitor.core.errors import StorageError
 from monitor.db.directory import DataDirectory
 from monitor.db.jobs import Job, Reader, Writer
-from monitor.db.schema import Migration, Schema, number, prepare
+from monitor.db.schema import Migration, Schema, prepare
 
 T = TypeVar("T")
 
@@ -30,8 +30,6 @@ BUSY_SECONDS = 5.0
 READ_SECONDS = 30.0
 _CACHE_KIB = 16_384
 _LOG_LIMIT_BYTES = 64 * 1024 * 1024
-_SHRINK_PAGES = 1_000
-_KEPT_PAGES = 1_000
 
 
 class Database:
@@ -99,11 +97,6 @@ class Database:
                 raise
             return result
 
-    async def shrink(self) -> None:
-        """Gives freed pages back to the disk, in steps that let other writes pass."""
-        while await self.write(_give_back):
-            pass
-
     async def close(self) -> None:
         """Finishes what was accepted, folds the write-ahead log into the file and ends the threads."""
         if self._closing is None:
@@ -128,8 +121,6 @@ class Database:
         connection = self._connect()
         try:
             if not self.guest:
-                # Only an empty file takes this: freed pages can then be given back to the disk by retention.
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._use_log(connection)
             prepare(connection, self.schema, self._migrations, self.path, guest=self.guest)
         except BaseException:
@@ -162,12 +153,3 @@ class Database:
             connection.close()
             raise
         return connection
-
-
-def _give_back(connection: sqlite3.Connection) -> bool:
-    """One step of giving freed pages back; True while more remain than are worth keeping for the next rows."""
-    free = number(connection, "PRAGMA freelist_count")
-    if free <= _KEPT_PAGES:
-        return False
-    connection.execute(f"PRAGMA incremental_vacuum({min(_SHRINK_PAGES, free - _KEPT_PAGES)})").fetchall()
-    return number(connection, "PRAGMA freelist_count") < free

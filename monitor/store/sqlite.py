@@ -132,13 +132,12 @@ class SqliteStore:
         return await self.database.read(work)
 
     async def expire(self, before: datetime) -> int:
-        """Drops articles published before ``before``; returns how many. The space goes back to the disk."""
+        """Drops articles published before ``before``; returns how many. The file keeps its size; new articles take
+        the freed space."""
         limit = to_micros(before)
         total = 0
         while dropped := await self.database.write(lambda c: tables.expire(c, limit, _EXPIRE_STEP)):
             total += dropped
-        if total:
-            await self.database.shrink()
         return total
 
     async def close(self) -> None:

@@ -347,9 +347,9 @@ async def test_a_chinese_word_is_found_exactly_where_it_occurs(store, titles, wa
 
 HOSTILE = [
     '"', "'", '""', 'a"b', "AND", "OR", "NOT", "bank AND", "NEAR(a b)", "NEAR/2", "title:bank", "{title}: bank", "*",
-    "ban*", "^bank", "-bank", "+bank", "(", ")", "((", "a OR (b", "\x00", "bank\x00", "\ud800", "bank \udfff", "\\", "%",
-    "_", ";--", "'; DROP TABLE articles; --", "!!!", "。，", "\u200b", "\U0001f600", "\u0301", "a" * 100_000, "银" * 5_000,
-    "x " * 5_000, "ａｎｄ", "[bank]", "bank, regulators", "<b>", "\n\t", "ﷺ",
+    "ban*", "^bank", "-bank", "+bank", "(", ")", "((", "a OR (b", "\x00", "bank\x00", "\ud800", "bank \udfff", "\\",
+    "%", "_", ";--", "'; DROP TABLE articles; --", "!!!", "。，", "\u200b", "\U0001f600", "\u0301", "a" * 100_000,
+    "银" * 5_000, "x " * 5_000, "ａｎｄ", "[bank]", "bank, regulators", "<b>", "\n\t", "ﷺ",
 ]  # fmt: skip
 
 
