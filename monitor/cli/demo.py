@@ -23,8 +23,8 @@ from rich.text import Text
 from monitor.core.types import Evidence, Incident, SearchQuery, Severity
 
 if TYPE_CHECKING:
-    from monitor.app import Daemon
     from monitor.config import Settings
+    from monitor.daemon import Daemon
     from monitor.demo.scenario import Scenario
 
 POLL_INTERVAL = 3600.0
@@ -58,8 +58,8 @@ def demo(
 
 
 async def _play(console: Console, data_dir: Path, seconds: float, *, keep: bool) -> None:
-    from monitor.app import Daemon
     from monitor.core.clock import FastClock
+    from monitor.daemon import Daemon
     from monitor.demo.scenario import Scenario
     from monitor.demo.server import FeedServer
 

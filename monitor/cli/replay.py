@@ -17,8 +17,8 @@ from rich.console import Console
 from monitor.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from monitor.app import Daemon
     from monitor.core.clock import Clock
+    from monitor.daemon import Daemon
     from monitor.services.replay import ArchiveFeeder
 
 
@@ -36,10 +36,10 @@ def replay(
 ) -> None:
     """Push an archive through the live pipeline in event time."""
     from connectors.archive import BadRow, ColumnMapping, read_archive
-    from monitor.app import Daemon
     from monitor.config import load_settings
     from monitor.core.clock import FastClock, ManualClock
     from monitor.core.ports import Bus
+    from monitor.daemon import Daemon
     from monitor.obs.logging import configure_logging
     from monitor.services.replay import ArchiveFeeder
 

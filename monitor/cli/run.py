@@ -21,8 +21,8 @@ def run(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from monitor.app import Daemon
     from monitor.config import ROLES, load_settings
+    from monitor.daemon import Daemon
     from monitor.obs.logging import configure_logging
 
     unknown = sorted(set(role or ()) - set(ROLES))

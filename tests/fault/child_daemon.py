@@ -28,6 +28,7 @@ from alerts.pipeline import DetectPipeline, PipelineConfig
 from monitor.config import Settings
 from monitor.core.clock import FastClock
 from monitor.core.types import Article, EntityMention, Receipt, Scored
+from monitor.daemon import Daemon
 
 
 class Death:
@@ -136,7 +137,7 @@ async def main(plan: dict[str, Any]) -> None:
 
     app.open_storage = dying_storage
     notifiers = {name: DyingNotifier(n, death) for name, n in app.build_notifiers(settings, clock).items()}
-    daemon = app.Daemon(
+    daemon = Daemon(
         settings,
         clock=clock,
         scorer=WordScorer(lambda title: 0.95 if "collapse" in title else 0.1),

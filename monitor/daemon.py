@@ -1,0 +1,301 @@
+"""The daemon: starts the roles, supervises them, and closes everything in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.outbox import Outbox, outbox_rows
+from alerts.pipeline import DetectPipeline, load_docs, with_words
+from monitor import app
+from monitor.app import Storage
+from monitor.config import ROLES, Role, Settings
+from monitor.core.clock import Clock, SystemClock
+from monitor.core.errors import ConfigError
+from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source
+from monitor.core.types import Change, Incident
+from monitor.obs.health import Health, HealthServer, build_app
+from monitor.obs.metrics import Metrics
+from monitor.services.dead_letters import DeadLetters
+from monitor.services.detect import DetectService
+from monitor.services.ingest import IngestPolicy, IngestService
+from monitor.services.notify import NotifyService
+from monitor.services.scheduler import Scheduler
+from monitor.services.score import ScoreService
+from monitor.services.topics import ARTICLES, SCORE_GROUP
+
+_log = structlog.get_logger("daemon")
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The running parts of a daemon; absent roles are None."""
+
+    ingest: IngestService | None = None
+    score: ScoreService | None = None
+    detect: DetectService | None = None
+    notify: NotifyService | None = None
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+
+class Daemon:
+    """``riskwire run``: every chosen role in one asyncio process.
+
+    ``sources``, ``notifiers``, ``scorer`` and ``pipeline`` replace the configured ones (demo, replay, tests).
+    ``alerting`` False records incidents without telling anyone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        roles: Sequence[Role] = ROLES,
+        sources: Sequence[Source | Listener] | None = None,
+        notifiers: dict[str, Notifier] | None = None,
+        alerting: bool = True,
+        scorer: Scorer | None = None,
+        pipeline: DetectPipeline | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.roles = tuple(roles)
+        self.metrics = Metrics()
+        self.health = Health(self.clock)
+        self.started = asyncio.Event()
+        self.storage: Storage | None = None
+        self.scorer: Scorer | None = scorer
+        self._pipeline = pipeline
+        self._given_sources = sources
+        self._given_notifiers = notifiers
+        self._alerting = alerting
+        self._parts = _Parts()
+
+    @property
+    def detect(self) -> DetectService:
+        """The detect role of a started daemon that has it."""
+        if self._parts.detect is None:
+            raise RuntimeError("this daemon runs no detect role, or has not started")
+        return self._parts.detect
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Starts everything, works until ``stop`` is set or a part fails, then closes in order.
+
+        Raises what the failing part raised.
+        """
+        async with AsyncExitStack() as stack:
+            # What a wrong configuration breaks comes first, before anything is opened or asked.
+            sources = await self._sources(stack) if "ingest" in self.roles else []
+            notifiers = self._notifiers()
+            self.storage = await stack.enter_async_context(app.open_storage(self.settings.data_dir, self.clock))
+            scheduler = Scheduler(self.clock)
+            await self._build(stack, self.storage, scheduler, sources, notifiers)
+            await self._serve_health(stack)
+            tasks = self._parts.tasks
+            scheduler.start()
+            if self._parts.ingest is not None:
+                await self._parts.ingest.start()
+                tasks["listeners"] = asyncio.create_task(self._listen(self._parts.ingest))
+            if self._parts.score is not None:
+                tasks["score"] = asyncio.create_task(self._parts.score.run())
+            if self._parts.notify is not None:
+                tasks["notify"] = asyncio.create_task(self._parts.notify.run())
+            tasks["scheduler"] = asyncio.create_task(scheduler.wait_failed())
+            waiting = asyncio.create_task(stop.wait())
+            self.health.ready = True
+            self.started.set()
+            _log.info("started", roles=self.roles, data_dir=str(self.settings.data_dir))
+            try:
+                await asyncio.wait([waiting, *tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                await self._shut_down(scheduler)
+        for task in self._parts.tasks.values():
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def drained(self) -> None:
+        """Waits until everything on the bus is scored and the detector has read it."""
+        assert self.storage is not None
+        while (await self.storage.bus.lag(ARTICLES, SCORE_GROUP)).count:
+            await asyncio.sleep(0.02)
+        if self._parts.detect is not None:
+            await self._parts.detect.tick()
+
+    def polled_since(self, moment: datetime) -> bool:
+        """True when every source has been polled successfully at or after ``moment``."""
+        return self._parts.ingest is None or self._parts.ingest.polled_since(moment)
+
+    async def _listen(self, ingest: IngestService) -> None:
+        await ingest.run_listeners()
+        await asyncio.Event().wait()  # no listeners: nothing to end
+
+    async def _build(
+        self,
+        stack: AsyncExitStack,
+        storage: Storage,
+        scheduler: Scheduler,
+        sources: Sequence[Source | Listener],
+        notifiers: dict[str, Notifier],
+    ) -> None:
+        settings, parts = self.settings, self._parts
+        if ("score" in self.roles or "detect" in self.roles) and self.scorer is None:
+            scorer = await asyncio.to_thread(app.build_scorer, settings, self.clock)
+            stack.push_async_callback(scorer.close)
+            self.scorer = scorer
+        if "notify" in self.roles:
+            self._build_notify(storage, notifiers)
+        if "detect" in self.roles:
+            await self._build_detect(storage, scheduler, notifiers)
+        if "score" in self.roles:
+            assert self.scorer is not None
+            parts.score = ScoreService(
+                bus=storage.bus,
+                store=storage.store,
+                scorer=self.scorer,
+                clock=self.clock,
+                metrics=self.metrics,
+                dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
+            )
+        if "ingest" in self.roles:
+            self._build_ingest(storage, scheduler, sources)
+        scheduler.every("housekeeping", 6 * 3600.0, self._housekeeping)
+
+    def _notifiers(self) -> dict[str, Notifier]:
+        if not self._alerting:
+            return {}
+        return (
+            self._given_notifiers
+            if self._given_notifiers is not None
+            else app.build_notifiers(self.settings, self.clock)
+        )
+
+    def _build_notify(self, storage: Storage, notifiers: dict[str, Notifier]) -> None:
+        outbox = Outbox(storage.state, notifiers, self.clock)
+
+        async def send_due() -> dict[str, int]:
+            counts = await outbox.run_once()
+            return {
+                "sent": counts.sent,
+                "retry": counts.retried,
+                "failed": counts.undelivered,
+                "pending": counts.waiting + counts.retried,
+            }
+
+        self._parts.notify = NotifyService(
+            send_due=send_due,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+            interval=self.settings.notify.interval,
+        )
+
+    async def _build_detect(self, storage: Storage, scheduler: Scheduler, notifiers: dict[str, Notifier]) -> None:
+        settings, names = self.settings, tuple(notifiers)
+
+        def rows(incident: Incident) -> Sequence[Change]:
+            return outbox_rows(incident, names)
+
+        notify = self._parts.notify
+        detect = DetectService(
+            pipeline=self._pipeline
+            or app.build_pipeline(settings, app.build_watchlist(settings), alerting=self._alerting),
+            load_docs=load_docs,
+            bus=storage.bus,
+            store=storage.store,
+            state=storage.state,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+            with_words=with_words,
+            outbox_rows=rows,
+            explainer=self.scorer if isinstance(self.scorer, Explainer) else None,
+            wake=notify.wake if notify is not None else lambda: None,
+            tick_seconds=settings.detect.tick,
+        )
+        await detect.start()
+        self._parts.detect = detect
+
+        async def tick() -> None:
+            await detect.tick()
+
+        scheduler.every("detect", settings.detect.tick, tick)
+
+    async def _sources(self, stack: AsyncExitStack) -> Sequence[Source | Listener]:
+        if self._given_sources is not None:
+            return self._given_sources
+        context = await stack.enter_async_context(app.connector_context(self.settings, self.clock))
+        return app.build_sources(self.settings, context)
+
+    def _build_ingest(self, storage: Storage, scheduler: Scheduler, sources: Sequence[Source | Listener]) -> None:
+        ingest = self.settings.ingest
+        self._parts.ingest = IngestService(
+            sources=[source for source in sources if isinstance(source, Source)],
+            listeners=[source for source in sources if isinstance(source, Listener)],
+            bus=storage.bus,
+            state=storage.state,
+            clock=self.clock,
+            scheduler=scheduler,
+            metrics=self.metrics,
+            policy=IngestPolicy(
+                max_concurrent=ingest.max_concurrent,
+                spread=ingest.spread,
+                default_interval=ingest.default_interval,
+                backoff_base=ingest.backoff_base,
+                backoff_cap=ingest.backoff_cap,
+            ),
+        )
+
+    async def _serve_health(self, stack: AsyncExitStack) -> None:
+        listen = self.settings.observe.listen
+        if not listen:
+            return
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit():
+            raise ConfigError(f"observe.listen must be 'host:port', got '{listen}'.", hint="E.g. '127.0.0.1:9464'.")
+        server = HealthServer(build_app(self.health, self.metrics), host.strip("[]"), int(port))
+        await server.start()
+        stack.push_async_callback(server.close)
+
+    async def _housekeeping(self) -> None:
+        assert self.storage is not None
+        now, keep = self.clock.now(), self.settings.retention
+        records = await self.storage.bus.expire(now - timedelta(days=keep.log_days))
+        articles = await self.storage.store.expire(now - timedelta(days=keep.articles_days))
+        _log.info("housekeeping", expired_records=records, expired_articles=articles)
+
+    async def _shut_down(self, scheduler: Scheduler) -> None:
+        """Unready → sources stop → the batch in flight ends → one outbox pass → (the caller closes the stores)."""
+        parts = self._parts
+        self.health.ready = False
+        _log.info("stopping")
+        if parts.ingest is not None:
+            parts.ingest.stop()
+        await scheduler.stop(grace=5.0)
+        await self._end("listeners", cancel=True, timeout=5.0)
+        if parts.score is not None:
+            parts.score.stop()
+            await self._end("score", cancel=False, timeout=10.0)
+        if parts.notify is not None:
+            parts.notify.stop()
+            await self._end("notify", cancel=False, timeout=3.0)
+        await self._end("scheduler", cancel=True, timeout=1.0)
+
+    async def _end(self, name: str, *, cancel: bool, timeout: float) -> None:
+        task = self._parts.tasks.get(name)
+        if task is None or task.done():
+            return
+        if cancel:
+            task.cancel()
+        _, late = await asyncio.wait([task], timeout=timeout)
+        if late:
+            _log.warning("stopped_late", part=name, seconds=timeout)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
