@@ -12,7 +12,7 @@ from connectors.feed.html import html_to_text
 from monitor.core.errors import MalformedError
 from monitor.core.text import clean
 
-_BOMS = (
+BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32-le"),
     (b"\x00\x00\xfe\xff", "utf-32-be"),
@@ -30,7 +30,7 @@ def looks_like_json(body: bytes, content_type: str) -> bool:
 def parse_json_feed(body: bytes, *, base: str) -> dict[str, Any]:
     """Reads a JSON Feed. Raises MalformedError (``malformed`` or ``not_a_feed``)."""
     encoding = "utf-8"
-    for mark, name in _BOMS:
+    for mark, name in BOMS:
         if body.startswith(mark):
             body, encoding = body[len(mark) :], name
             break

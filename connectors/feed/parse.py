@@ -20,7 +20,7 @@ from feedparser.mixin import _FeedParserMixin
 from connectors.feed.dates import FeedDate, parse_date
 from connectors.feed.entry import BODY_LIMIT, ENTRY_LIMIT, TITLE_LIMIT, entry, http_url
 from connectors.feed.html import html_to_text, looks_like_html
-from connectors.feed.jsonfeed import looks_like_json, parse_json_feed
+from connectors.feed.jsonfeed import BOMS, looks_like_json, parse_json_feed
 from connectors.feed.screen import advertised_feed, is_html, refuse_entities
 from monitor.core.errors import MalformedError
 from monitor.core.text import clean
@@ -29,6 +29,7 @@ from monitor.core.text import clean
 # be new on the day the feed moves.
 _FeedParserMixin.can_be_relative_uri = _FeedParserMixin.can_be_relative_uri - {"id"}
 
+_DECLARED = re.compile(rb"\s*(?:\xef\xbb\xbf)?<\?xml[^>]{0,200}encoding|[^<]{0,20}\x00", re.IGNORECASE)
 _CDF = re.compile(rb"<channel\b", re.IGNORECASE)
 _SKIP = re.compile(rb"<skip(hours|days)\b[^<>]{0,200}>(.{0,4000}?)</skip\1>", re.IGNORECASE | re.DOTALL)
 _SKIP_ITEM = re.compile(rb"<(?:hour|day)\b[^<>]{0,200}>\s{0,20}(\w{1,12})\s{0,20}<", re.IGNORECASE)
@@ -53,6 +54,7 @@ def parse_feed(body: bytes, *, url: str, headers: dict[str, str]) -> dict[str, A
     base = urljoin(url, headers.get("content-location", "")) if headers.get("content-location") else url
     if looks_like_json(body, content_type):
         return parse_json_feed(body, base=base)
+    body, content_type = _with_charset(body, content_type)
     known = {"content-type": content_type, "content-location": base}
     if headers.get("content-language"):
         known["content-language"] = headers["content-language"]
@@ -67,6 +69,22 @@ def parse_feed(body: bytes, *, url: str, headers: dict[str, str]) -> dict[str, A
     if not parsed.entries and reason and not named:
         raise MalformedError(f"the feed is damaged and has no readable entry: {reason[:160]}.")
     return _result(parsed, utf8, base=base, reason=reason, oddity=oddity)
+
+
+def _with_charset(body: bytes, content_type: str) -> tuple[bytes, str]:
+    """States the charset where neither server nor document does, but the bytes leave no doubt: a UTF-16 or UTF-32
+    mark, or valid UTF-8. feedparser would take Latin-1 for some types."""
+    kind = content_type.split(";")[0].strip() or "application/xml"
+    for mark, encoding in BOMS:
+        if encoding != "utf-8" and body.startswith(mark):
+            return body[len(mark) :].decode(encoding, "replace").encode("utf-8"), f"{kind}; charset=utf-8"
+    if "charset" in content_type.lower() or _DECLARED.match(body[:300]):
+        return body, content_type or kind
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body, content_type or kind
+    return body, f"{kind}; charset=utf-8"
 
 
 def _is_cdf(utf8: bytes) -> bool:
@@ -104,7 +122,7 @@ def _result(parsed: Any, utf8: bytes, *, base: str, reason: str, oddity: object)
         counts["content_type_mismatch"] = 1
     hours, days = _skips(utf8)
     return {
-        "version": str(parsed.get("version") or ""),
+        "version": str(parsed.get("version") or ("cdf" if _is_cdf(utf8) else "")),
         "encoding": str(parsed.get("encoding") or ""),
         "bozo": reason[:200],
         "title": _plain(feed, "title", limit=300),

@@ -46,6 +46,8 @@ def refusal(address: Address) -> str:
         inner = _embedded(address)
         if inner is not None:
             return refusal(inner)
+        if address.is_site_local:
+            return "a private"
     if address in _METADATA:
         return "a cloud metadata"
     if address.is_unspecified:
