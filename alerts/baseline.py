@@ -6,10 +6,11 @@ A gamma-Poisson hierarchy per hour of the week (posterior means, Gelman et al., 
     └── hour of day × {weekday, weekend}      48 groups, shrunk to the level times the shared shape
         └── hour of the week                   168 cells, shrunk to their group
 
-Counts are divided by ``1 + phi * mean`` before they enter (an overdispersed count carries less information than a
-Poisson one), forgotten by half every ``half_life`` weeks, and clipped at a few standard deviations above what was
-expected, so that an outbreak does not become the norm. Over this slow profile lies a quick level (half-life three
-days). The negative share has its own hierarchy over the 48 groups. Dispersion is estimated by moments per time scale.
+Stories and negative stories each have such a hierarchy: how many negatives an hour brings depends little on how many
+press releases it brings. Counts are divided by ``1 + phi * mean`` before they enter (an overdispersed count carries
+less information than a Poisson one), forgotten by half every ``half_life`` weeks, and clipped at a few standard
+deviations above what was expected, so that an outbreak does not become the norm. Over this slow profile lies a quick
+level (half-life three days). Dispersion is estimated by moments per time scale, once a week has been seen.
 
 An hour is predicted when it begins and learned when it is over, never the other way round.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitor.core.errors import CodecError
@@ -54,24 +55,29 @@ class BaselineConfig:
     """Stories an hour of a series of which nothing is known."""
     prior_share: float = 0.25
     share_limit: float = 0.95
+    share_weight: float = 20.0
+    """Stories that the expected share is worth at the beginning, and after a change of model."""
     level_shape: float = 0.5
     group_shape: float = 2.0
     """1/variance of the relative deviation of a group from the level (about 70 %)."""
     cell_shape: float = 10.0
     """The same for a cell against its group (about 30 %)."""
-    share_weight: float = 20.0
-    """Stories that the share of the whole series is worth in a group."""
     quick_weight: float = 15.0
     """Stories that 'nothing changed' is worth in the quick level."""
     dispersion: tuple[float, ...] = (0.6, 0.3, 0.3)
     """Prior negative-binomial dispersion per window."""
     dispersion_weight: float = 20.0
+    """Squared expected negatives that the prior dispersion is worth."""
+    quantum_weight: float = 10.0
+    """Expected negatives that a quantum of one is worth."""
     share_dispersion: float = 0.02
     share_dispersion_weight: float = 50.0
     clip: float = 2.5
     """Standard deviations above the expectation at which a count is clipped before it is learned."""
     learn_hours: int = 24
     """Hours without clipping at the beginning."""
+    dispersion_hours: int = 168
+    """Hours before residuals enter the dispersion: earlier ones show how little was known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +90,17 @@ class Baseline:
     """The hour that is being collected: predicted, not yet learned."""
     exposure: tuple[float, ...]
     stories: tuple[float, ...]
-    share_stories: tuple[float, ...]
+    watched: tuple[float, ...]
+    """Exposure of ``negatives``; less than ``exposure`` after a change of model."""
     negatives: tuple[float, ...]
     quick: tuple[float, float, float, float]
     """Quick level: stories seen and expected, negatives seen and expected."""
     moments: tuple[float, ...]
-    """Numerator and denominator of the dispersion per window, then of the share."""
+    """Per window: squared residuals, means, squared means; then numerator and denominator for the share."""
     rates: tuple[tuple[float, float], ...]
     """Predicted stories and negatives of the last hours, the current one last."""
-    past: tuple[tuple[float, float, float], ...] = ()
-    """Negatives seen, expected and their variance term of the last hours learned, for the longest window."""
+    past: tuple[tuple[float, float], ...] = ()
+    """Negatives seen and expected in the last hours learned, for the longest window."""
 
 
 def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = None) -> Baseline:
@@ -105,10 +112,10 @@ def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = Non
         hour=hour,
         exposure=(0.0,) * WEEK,
         stories=(0.0,) * WEEK,
-        share_stories=(0.0,) * GROUPS,
-        negatives=(0.0,) * GROUPS,
+        watched=(0.0,) * WEEK,
+        negatives=(0.0,) * WEEK,
         quick=(0.0, 0.0, 0.0, 0.0),
-        moments=(0.0,) * (2 * windows + 2),
+        moments=(0.0,) * (3 * windows + 2),
         rates=(),
     )
     learner = _Learner(config, empty, shape)
@@ -116,11 +123,25 @@ def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = Non
     return learner.frozen()
 
 
+def quantum(config: BaselineConfig, moments: Sequence[float]) -> float:
+    """How much one negative story adds to the sum of probabilities, at most one.
+
+    A sum of probabilities below one varies less than a Poisson count of the same mean: its variance begins as
+    ``quantum * mean``. Estimated on the shortest window, where clustering matters least (a quasi-Poisson scale,
+    McCullagh & Nelder 1989, §6.2).
+    """
+    weight = config.quantum_weight
+    return min(1.0, max(0.2, (weight + moments[0]) / (weight + moments[1])))
+
+
 def dispersions(config: BaselineConfig, moments: Sequence[float]) -> tuple[float, ...]:
-    """Negative-binomial dispersion ``phi`` per window (variance = mean + phi * mean²), by moments, shrunk."""
-    weight = config.dispersion_weight
+    """Dispersion ``phi`` per window (variance = quantum * mean + phi * mean²), by moments, shrunk."""
+    weight, scale = config.dispersion_weight, quantum(config, moments)
     return tuple(
-        min(3.0, max(0.02, (weight * prior + moments[2 * i]) / (weight + moments[2 * i + 1])))
+        min(
+            3.0,
+            max(0.02, (weight * prior + moments[3 * i] - scale * moments[3 * i + 1]) / (weight + moments[3 * i + 2])),
+        )
         for i, prior in enumerate(config.dispersion)
     )
 
@@ -130,6 +151,11 @@ def share_dispersion(config: BaselineConfig, moments: Sequence[float]) -> float:
     weight = config.share_dispersion_weight
     value = (weight * config.share_dispersion + moments[-2]) / (weight + moments[-1])
     return min(0.5, max(0.002, value))
+
+
+def thinning(scale: float, share: float) -> float:
+    """Variance of one story's probability against that of a yes-or-no with the same mean, given the quantum."""
+    return max(0.2, (scale - share) / (1.0 - share)) if share < 1.0 else 1.0
 
 
 class _Learner:
@@ -142,7 +168,7 @@ class _Learner:
         self.hour = base.hour
         self.exposure = list(base.exposure)
         self.stories = list(base.stories)
-        self.share_stories = list(base.share_stories)
+        self.watched = list(base.watched)
         self.negatives = list(base.negatives)
         self.quick = list(base.quick)
         self.moments = list(base.moments)
@@ -157,7 +183,7 @@ class _Learner:
             hour=self.hour,
             exposure=tuple(self.exposure),
             stories=tuple(self.stories),
-            share_stories=tuple(self.share_stories),
+            watched=tuple(self.watched),
             negatives=tuple(self.negatives),
             quick=(self.quick[0], self.quick[1], self.quick[2], self.quick[3]),
             moments=tuple(self.moments),
@@ -166,66 +192,62 @@ class _Learner:
         )
 
     def predict(self, hour: int) -> tuple[float, float, float, float]:
-        """Expected stories and negatives of an hour: with the quick level, then without it."""
+        """Expected stories and negatives of an hour: with the quick levels, then without them."""
         c = self.config
         cell = hour_of_week(hour)
-        group = group_of(cell)
-        seen, watched = sum(self.stories), sum(self.exposure)
-        level = (c.level_shape + seen) / (c.level_shape / c.prior_rate + watched)
         phi = dispersions(c, self.moments)[1]
+        stories = self._rate(cell, self.stories, self.exposure, c.prior_rate, phi, 0)
+        negatives = self._rate(cell, self.negatives, self.watched, c.prior_rate * c.prior_share, phi, WEEK)
+        quick, w = self.quick, c.quick_weight
+        level = min(4.0, max(0.25, (w + quick[0]) / (w + quick[1])))
+        level_x = min(4.0, max(0.25, (w + quick[2]) / (w + quick[3])))
+        return stories * level, min(negatives * level_x, c.share_limit * stories * level), stories, negatives
+
+    def _rate(
+        self, cell: int, counts: Sequence[float], exposure: Sequence[float], prior: float, phi: float, offset: int
+    ) -> float:
+        c = self.config
+        level = (c.level_shape + sum(counts)) / (c.level_shape / prior + sum(exposure))
+        group = group_of(cell)
         group_shape = cell_shape = 1.0
         if self.shape is not None:
-            group_shape = max(0.02, sum(self.shape[i] for i in _CELLS[group]) / len(_CELLS[group]))
-            cell_shape = max(0.02, self.shape[cell]) / group_shape
+            group_shape = max(0.02, sum(self.shape[offset + i] for i in _CELLS[group]) / len(_CELLS[group]))
+            cell_shape = max(0.02, self.shape[offset + cell]) / group_shape
         base = level * group_shape
         d = 1.0 + phi * base
         where = _SLICES[group]
-        rate = (c.group_shape + sum(self.stories[where]) / d) / (c.group_shape / base + sum(self.exposure[where]) / d)
+        rate = (c.group_shape + sum(counts[where]) / d) / (c.group_shape / base + sum(exposure[where]) / d)
         rate *= cell_shape
         d = 1.0 + phi * rate
-        rate = (c.cell_shape + self.stories[cell] / d) / (c.cell_shape / rate + self.exposure[cell] / d)
-        share = self.share(group)
-        w = c.quick_weight
-        quick = min(4.0, max(0.25, (w + self.quick[0]) / (w + self.quick[1])))
-        turn = min(2.0, max(0.5, (w + self.quick[2]) / (w + self.quick[3])))
-        stories = rate * quick
-        return stories, stories * min(c.share_limit, share * turn), rate, share
-
-    def share(self, group: int) -> float:
-        """Expected negative share in a group of hours."""
-        c = self.config
-        overall = (2.0 + sum(self.negatives)) / (2.0 / c.prior_share + sum(self.share_stories))
-        w = c.share_weight
-        return (w * overall + self.negatives[group]) / (w + self.share_stories[group])
+        return (c.cell_shape + counts[cell] / d) / (c.cell_shape / rate + exposure[cell] / d)
 
     def learn(self, buckets: Sequence[tuple[float, float]], per_hour: int, six_hours: int) -> None:
         """Learns the hour that is over from its non-empty buckets (stories, negatives) and predicts the next."""
         c = self.config
         hour = self.hour
         cell = hour_of_week(hour)
-        group = group_of(cell)
         stories, negatives = self.rates[-1]
-        _, _, raw_stories, raw_share = self.predict(hour)
+        _, _, slow_v, slow_x = self.predict(hour)
         phi = dispersions(c, self.moments)
         seen_v = sum(v for v, _ in buckets)
         seen_x = sum(x for _, x in buckets)
         if hour - self.base.since >= c.learn_hours:
             seen_v = min(seen_v, stories + c.clip * math.sqrt(stories + phi[1] * stories**2) + 1.0)
-            clipped = min(seen_x, negatives + c.clip * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
-            seen_x = min(clipped, seen_v)
-            self._disperse(buckets, stories, negatives, seen_v, seen_x, phi, per_hour, six_hours)
+            if hour - self.base.share_since >= c.dispersion_hours:
+                self._disperse(buckets, stories, negatives, phi, per_hour, six_hours)
+            seen_x = min(seen_x, negatives + c.clip * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
         self.exposure[cell] += 1.0
         self.stories[cell] += seen_v
-        self.share_stories[group] += seen_v
-        self.negatives[group] += seen_x
+        self.watched[cell] += 1.0
+        self.negatives[cell] += seen_x
         keep = 0.5 ** (1.0 / c.quick_half_life)
-        d = 1.0 + phi[1] * raw_stories
-        e = 1.0 + phi[1] * raw_stories * raw_share
+        d = 1.0 + phi[1] * slow_v
+        e = 1.0 + phi[1] * slow_x
         quick = self.quick
         quick[0] = quick[0] * keep + seen_v / d
-        quick[1] = quick[1] * keep + raw_stories / d
+        quick[1] = quick[1] * keep + slow_v / d
         quick[2] = quick[2] * keep + seen_x / e
-        quick[3] = quick[3] * keep + seen_v * raw_share / e
+        quick[3] = quick[3] * keep + slow_x / e
         self.hour = hour + 1
         if hour_of_week(self.hour) == 0:
             self.forget(0.5 ** (1.0 / c.half_life))
@@ -237,35 +259,38 @@ class _Learner:
         buckets: Sequence[tuple[float, float]],
         stories: float,
         negatives: float,
-        seen_v: float,
-        seen_x: float,
         phi: Sequence[float],
         per_hour: int,
         six_hours: int,
     ) -> None:
+        seen_v = sum(v for v, _ in buckets)
+        seen_x = min(sum(x for _, x in buckets), negatives + 4.0 * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
         mean = negatives / per_hour
         top = mean + 4.0 * math.sqrt(mean + phi[0] * mean**2) + 1.0
         spread = sum((min(x, top) - mean) ** 2 for _, x in buckets) + (per_hour - len(buckets)) * mean**2
         moments = self.moments
-        moments[0] += spread - per_hour * mean
-        moments[1] += per_hour * mean**2
-        moments[2] += (seen_x - negatives) ** 2 - negatives
-        moments[3] += negatives**2
-        self.past.append((seen_x, negatives, 0.0))
+        self._moment(0, spread, negatives, per_hour * mean**2)
+        self._moment(1, (seen_x - negatives) ** 2, negatives, negatives**2)
+        self.past.append((seen_x, negatives))
         del self.past[:-six_hours]
         if len(self.past) == six_hours:
             x, m = sum(p[0] for p in self.past), sum(p[1] for p in self.past)
-            # The windows overlap, so each of them carries a sixth of the information.
-            moments[4] += ((x - m) ** 2 - m) / six_hours
-            moments[5] += m**2 / six_hours
+            # The windows overlap, so each of them carries a part of the information only.
+            self._moment(2, (x - m) ** 2 / six_hours, m / six_hours, m**2 / six_hours)
         if seen_v >= 2.0:
             share = min(0.95, negatives / stories)
             noise = share * (1.0 - share)
-            moments[-2] += min((seen_x - share * seen_v) ** 2, 16.0 * seen_v * noise) - seen_v * noise
+            random = seen_v * noise * thinning(quantum(self.config, moments), share)
+            moments[-2] += min((seen_x - share * seen_v) ** 2, 16.0 * seen_v * noise) - random
             moments[-1] += seen_v * (seen_v - 1.0) * noise
 
+    def _moment(self, window: int, square: float, mean: float, mean_square: float) -> None:
+        self.moments[3 * window] += square
+        self.moments[3 * window + 1] += mean
+        self.moments[3 * window + 2] += mean_square
+
     def forget(self, keep: float) -> None:
-        for values in (self.exposure, self.stories, self.share_stories, self.negatives, self.moments):
+        for values in (self.exposure, self.stories, self.watched, self.negatives, self.moments):
             values[:] = [value * keep for value in values]
 
 
@@ -305,37 +330,30 @@ def skip(config: BaselineConfig, base: Baseline, upto: int, shape: Sequence[floa
 
 
 def shape_of(config: BaselineConfig, base: Baseline) -> tuple[float, ...]:
-    """The weekly shape of a series: expected stories per hour of the week, relative to their mean."""
+    """The weekly shape of a series: expected stories per hour of the week relative to their mean, then negatives."""
     learner = _Learner(config, base, None)
-    learner.quick = [0.0, 0.0, 0.0, 0.0]
     start = base.hour - hour_of_week(base.hour)
-    rates = [learner.predict(start + cell)[0] for cell in range(WEEK)]
-    mean = sum(rates) / WEEK
-    return tuple(rate / mean for rate in rates)
+    rates = [learner.predict(start + cell)[2:] for cell in range(WEEK)]
+    stories, negatives = sum(v for v, _ in rates) / WEEK, sum(x for _, x in rates) / WEEK
+    return (*(v / stories for v, _ in rates), *(x / negatives for _, x in rates))
 
 
 def forget_share(config: BaselineConfig, base: Baseline) -> Baseline:
-    """The baseline after a change of model: story counts stay, the negative share of old becomes a weak prior."""
-    total = sum(base.share_stories)
-    keep = min(1.0, config.share_weight / total) if total else 1.0
-    windows = len(config.dispersion)
-    return Baseline(
-        since=base.since,
+    """The baseline after a change of model: story counts stay, what is known of negatives becomes a weak prior."""
+    keep = min(1.0, config.share_weight / max(1.0, sum(base.stories)))
+    return replace(
+        base,
         share_since=base.hour,
-        hour=base.hour,
-        exposure=base.exposure,
-        stories=base.stories,
-        share_stories=tuple(value * keep for value in base.share_stories),
+        watched=tuple(value * keep for value in base.watched),
         negatives=tuple(value * keep for value in base.negatives),
         quick=(base.quick[0], base.quick[1], 0.0, 0.0),
-        moments=(0.0,) * (2 * windows + 2),
-        rates=base.rates,
+        moments=(0.0,) * len(base.moments),
         past=(),
     )
 
 
 _SCALARS = ("since", "share_since", "hour")
-_VECTORS = ("exposure", "stories", "share_stories", "negatives", "quick", "moments")
+_VECTORS = ("exposure", "stories", "watched", "negatives", "quick", "moments")
 
 
 def to_doc(base: Baseline) -> dict[str, Any]:
@@ -353,7 +371,7 @@ def from_doc(doc: Mapping[str, Any]) -> Baseline:
         fields: dict[str, Any] = {name: int(doc[name]) for name in _SCALARS}
         fields.update({name: tuple(float(value) for value in doc[name]) for name in _VECTORS})
         fields["rates"] = tuple((float(a), float(b)) for a, b in doc["rates"])
-        fields["past"] = tuple((float(a), float(b), float(c)) for a, b, c in doc["past"])
+        fields["past"] = tuple((float(a), float(b)) for a, b in doc["past"])
         return Baseline(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise CodecError(f"A stored baseline is incomplete: {error}.") from error

@@ -4,7 +4,8 @@ Per window, with ``x`` negative stories (sum of calibrated probabilities) among 
 expected by :mod:`alerts.baseline`:
 
 - *count*: P(X ≥ x) for a negative binomial with mean ``m`` and 1/r = phi + 1/(evidence on the level), continued to
-  real ``x`` by the regularised incomplete beta function I(m/(r+m); x, r) (Abramowitz & Stegun 26.5.26);
+  real ``x`` by the regularised incomplete beta function I(m/(r+m); x, r) (Abramowitz & Stegun 26.5.26); both are in
+  units of the quantum (see :func:`alerts.baseline.quantum`);
 - *share*: P(X ≥ x | v) for a binomial with the expected share, its size divided by the design effect
   1 + (v - 1) * rho (Kish 1965), continued likewise. A surge of volume alone has an ordinary share and does not alarm:
   unless the share test passes ``share_alpha``, its p-value counts too.
@@ -43,7 +44,7 @@ class DetectorConfig:
     warm_up: timedelta = timedelta(hours=48)
     relearn: timedelta = timedelta(hours=24)
     """After a change of model the share is learned anew for so long before the series is tested again."""
-    share_alpha: float = 0.01
+    share_alpha: float = 0.05
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
 
     def __post_init__(self) -> None:
@@ -232,21 +233,23 @@ class SurgeDetector:
         phi = baseline.dispersions(c, base.moments)[which]
         evidence = c.level_shape + sum(base.negatives)
         r = 1.0 / (phi + 1.0 / evidence)
-        p_count = float(betainc(x, r, mean_x / (r + mean_x)))
+        scale = baseline.quantum(c, base.moments)
+        unit_x, unit_mean = x / scale, mean_x / scale
+        p_count = float(betainc(unit_x, r, unit_mean / (r + unit_mean)))
         share = min(0.98, mean_x / mean_v)
-        rho = baseline.share_dispersion(c, base.moments) + 1.0 / (c.share_weight + sum(base.share_stories))
-        effect = 1.0 + (v - 1) * rho
+        rho = baseline.share_dispersion(c, base.moments) + 1.0 / (c.share_weight + sum(base.negatives) / share)
+        effect = baseline.thinning(scale, share) + (v - 1) * rho
         p_share = float(betainc(x / effect, (v - x) / effect + 1.0, share))
         p = p_count if p_share <= self.config.share_alpha else max(p_count, p_share)
-        chance = r / (r + mean_x)
+        chance = r / (r + unit_mean)
         return Finding(
             key=key,
             at=self.start_of(state.index + 1),
             window=self.config.windows[which],
             observed=x,
             expected=mean_x,
-            low=_quantile(0.025, r, chance),
-            high=_quantile(0.975, r, chance),
+            low=_quantile(0.025, r, chance, scale),
+            high=_quantile(0.975, r, chance, scale),
             p_value=max(p, 1e-300),
             stories=v,
         )
@@ -275,9 +278,9 @@ class SurgeDetector:
             raise CodecError(f"A stored detector state is incomplete: {error}.") from error
 
 
-def _quantile(level: float, r: float, chance: float) -> float:
-    """Quantile of the negative binomial, rounded outwards to a whole number."""
-    value = float(nbdtrik(level, r, chance))
+def _quantile(level: float, r: float, chance: float, scale: float) -> float:
+    """Quantile of the negative binomial in stories, rounded outwards to a whole number."""
+    value = float(nbdtrik(level, r, chance)) * scale
     if not math.isfinite(value) or value < 0.0:
         return 0.0
     return float(math.ceil(value) if level > 0.5 else math.floor(value))
