@@ -264,7 +264,7 @@ class _Learner:
         six_hours: int,
     ) -> None:
         seen_v = sum(v for v, _ in buckets)
-        seen_x = min(sum(x for _, x in buckets), negatives + 4.0 * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
+        seen_x = min(sum(x for _, x in buckets), negatives + 3.0 * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
         mean = negatives / per_hour
         top = mean + 4.0 * math.sqrt(mean + phi[0] * mean**2) + 1.0
         spread = sum((min(x, top) - mean) ** 2 for _, x in buckets) + (per_hour - len(buckets)) * mean**2

@@ -38,8 +38,8 @@ class DetectorConfig:
 
     width: timedelta = timedelta(minutes=5)
     windows: tuple[timedelta, ...] = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=6))
-    min_stories: int = 3
-    min_negatives: float = 2.5
+    min_stories: int = 4
+    min_negatives: float = 3.0
     """Expected number of negative stories in the window below which nothing is tested."""
     warm_up: timedelta = timedelta(hours=48)
     relearn: timedelta = timedelta(hours=24)

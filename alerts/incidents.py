@@ -24,9 +24,9 @@ _HOUR = timedelta(hours=1)
 class IncidentConfig:
     """When an incident opens, changes and ends."""
 
-    open_q: float = 1e-4
-    """False discovery rate of a tick up to which an incident opens. There are 288 ticks a day."""
-    hold_p: float = 1e-3
+    open_q: float = 0.05
+    """False discovery rate over all series of a tick up to which an incident opens."""
+    hold_p: float = 1e-2
     """p-value up to which an open incident goes on."""
     min_ratio: float = 2.0
     """Observed over expected, at least."""
@@ -40,8 +40,8 @@ class IncidentConfig:
     """Share of the smaller set of driving stories that makes two surges one."""
     overlap_all: float = 0.3
     """Share of all driving stories that another series must explain to be one with the surge of everything."""
-    warning_q: float = 1e-6
-    critical_q: float = 1e-10
+    warning_q: float = 1e-3
+    critical_q: float = 1e-6
     critical_ratio: float = 3.0
     critical_observed: float = 8.0
     keep_articles: int = 200

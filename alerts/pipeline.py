@@ -144,6 +144,7 @@ class DetectPipeline:
         self._dirty_tracks: set[SeriesKey] = set()
         self._dirty_incidents: dict[str, Incident] = {}
         self._meta: Mapping[str, Any] | None = None
+        self._written: dict[SeriesKey, tuple[Mapping[str, Any], Incident]] = {}
         self._points: list[Point] = []
 
     # -- feeding ---------------------------------------------------------------------------------------------------
@@ -456,7 +457,9 @@ class DetectPipeline:
         for index in sorted(self._dirty_buckets):
             bucket = self._open.get(index)
             name = f"{index:012d}"
-            changes.append(Put(kind=BUCKET, key=name, value=bucket.to_doc()) if bucket else _gone(BUCKET, name))
+            changes.append(
+                Put(kind=BUCKET, key=name, value=bucket.to_doc()) if bucket else Delete(kind=BUCKET, key=name)
+            )
         for story in sorted(self.stories.changed):
             doc = self.stories.to_doc(story)
             if doc is None:
@@ -477,9 +480,17 @@ class DetectPipeline:
         for key in sorted(self._dirty_tracks):
             track = self.book.open.get(key)
             name = str(key)
-            changes.append(Put(kind=TRACK, key=name, value=track.to_doc()) if track else _gone(TRACK, name))
-            if track is not None:
-                self._dirty_incidents.setdefault(track.incident.id, track.incident)
+            if track is None:
+                self._written.pop(key, None)
+                changes.append(Delete(kind=TRACK, key=name))
+                continue
+            now = (track.to_doc(), track.incident)
+            before = self._written.get(key)
+            if now != before:
+                self._written[key] = now
+                changes.append(Put(kind=TRACK, key=name, value=now[0]))
+                if before is None or before[1] != now[1]:
+                    self._dirty_incidents.setdefault(track.incident.id, track.incident)
         for name in sorted(self._dirty_incidents):
             changes.append(Put(kind=INCIDENT, key=name, value=incident_to_dict(self._dirty_incidents[name])))
         meta = self._meta_doc()
@@ -543,9 +554,9 @@ class DetectPipeline:
             counted = self._counted[story] = {
                 SeriesKey.parse(key): (int(index), float(negative)) for key, (index, negative) in doc["series"].items()
             }
-            for key, (index, negative) in counted.items():
+            for series, (index, negative) in counted.items():
                 if index > oldest:
-                    self._recent.setdefault(key, deque()).append((index, story, negative))
+                    self._recent.setdefault(series, deque()).append((index, story, negative))
         for rows in self._recent.values():
             ordered = sorted(rows)
             rows.clear()
@@ -555,7 +566,9 @@ class DetectPipeline:
             incident = incidents.get(doc["incident"])
             if incident is None:
                 raise ValueError(f"incident {doc['incident']} is missing")
-            self.book.open[SeriesKey.parse(name)] = Track.from_doc(doc, incident)
+            key = SeriesKey.parse(name)
+            self.book.open[key] = Track.from_doc(doc, incident)
+            self._written[key] = (doc, incident)
         for name, doc in tables[SOURCE].items():
             self.silence.load(name, doc, tables[SOURCE_BASELINE].get(name), incidents.get(doc["incident"]))
         self.silence.changed = {name for name, state in self.silence.sources.items() if state.heard}
@@ -575,10 +588,6 @@ async def load_docs(state: StateStore) -> dict[str, list[tuple[str, Mapping[str,
     found = [(name, await state.get(INCIDENT, name)) for name in sorted(wanted)]
     docs[INCIDENT] = [(name, doc) for name, doc in found if doc is not None]
     return docs
-
-
-def _gone(kind: str, key: str) -> Delete:
-    return Delete(kind=kind, key=key)
 
 
 def _lead_to_doc(lead: Evidence) -> dict[str, Any]:
