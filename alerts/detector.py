@@ -37,7 +37,8 @@ class DetectorConfig:
     """When a series counts as surging."""
 
     width: timedelta = timedelta(minutes=5)
-    windows: tuple[timedelta, ...] = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=6))
+    windows: tuple[timedelta, ...] = ()
+    """Three of them, the second one hour; when empty: about five minutes, one hour, six hours."""
     min_stories: int = 4
     min_negatives: float = 3.0
     """Expected number of negative stories in the window below which nothing is tested."""
@@ -48,8 +49,14 @@ class DetectorConfig:
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
 
     def __post_init__(self) -> None:
-        if self.width <= timedelta(0) or _HOUR % self.width:
-            raise ConfigError("The bucket width must divide one hour.", hint="Use 1, 2, 3, 5, 6, 10, 15 … minutes.")
+        if not timedelta(0) < self.width < _HOUR or _HOUR % self.width:
+            raise ConfigError(
+                f"The bucket width must divide one hour and be shorter, got {self.width}.",
+                hint="Use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30 minutes.",
+            )
+        if not self.windows:
+            short = self.width * max(1, math.ceil(timedelta(minutes=5) / self.width))
+            object.__setattr__(self, "windows", (short, _HOUR, 6 * _HOUR))
         if not self.windows or len(self.windows) != len(self.baseline.dispersion):
             raise ConfigError("The detector needs three windows: a short one, one hour, and a long one.")
         if any(window % self.width for window in self.windows) or self.windows[1] != _HOUR:

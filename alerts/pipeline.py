@@ -84,7 +84,7 @@ class Point:
     expected: float
     """Negative stories expected."""
     spread: float
-    """Standard deviation of the expectation."""
+    """Standard deviation of what an hour brings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,12 @@ class DetectPipeline:
     def watermark(self) -> datetime | None:
         """End of the last closed bucket."""
         return None if self._closed is None else self.detector.start_of(self._closed + 1)
+
+    def due(self, watermark: datetime) -> bool:
+        """Whether ``advance`` would close a bucket."""
+        if self._closed is None:
+            return bool(self._open)
+        return self.detector.index_of(watermark - self.config.grace) - 1 > self._closed
 
     def feed(self, items: Sequence[ScoredArticle]) -> None:
         """Takes stored articles in arrival order. An article id seen before changes nothing."""
@@ -365,9 +371,11 @@ class DetectPipeline:
         return Drive(stories=tuple(stories), new=new, reprints=reprints, sources=tuple(sorted(sources)), first=first)
 
     def _point(self, state: SurgeState, bucket: Bucket) -> Point:
+        assert state.base is not None
         _, expected = self.detector.expected(state)
+        hourly = state.base.rates[-1][1]
         phi = self.detector.dispersion(state)
-        return Point(bucket=bucket, expected=expected, spread=float((expected + phi * expected**2) ** 0.5))
+        return Point(bucket=bucket, expected=expected, spread=float((hourly + phi * hourly**2) ** 0.5))
 
     # -- what the whole stream tells -----------------------------------------------------------------------------------
 
