@@ -31,7 +31,12 @@ class Options:
 
     def wrong(self, key: str, expected: str, *, hint: str = "") -> ConfigError:
         """The error for a bad value of ``key``. The value is not shown: it may be a secret."""
-        got = f"got {type(self._options[key]).__name__}" if key in self._options else "it is missing"
+        got = "it is missing"
+        if key in self._options:
+            got = f"got {type(self._options[key]).__name__}"
+        else:
+            misspelt = difflib.get_close_matches(key, [name for name in self._options if name not in self._known], n=1)
+            hint = hint or (f"Did you mean '{key}' where '{misspelt[0]}' stands?" if misspelt else "")
         value = self._options.get(key)
         if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40 and "token" not in key):
             got = f"got {value!r}" if "://" not in str(value) else "got another URL"

@@ -42,7 +42,7 @@ class Site:
 
     def put(self, path: str, body: bytes | str = b"", *, status: int = 200, **headers: str) -> str:
         raw = body.encode() if isinstance(body, str) else body
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {"Content-Type": "application/xml"} | {name.replace("_", "-"): value for name, value in headers.items()}
 
         async def answer(_: web.Request) -> web.Response:
             return web.Response(body=raw, status=status, headers=named)

@@ -63,7 +63,7 @@ def parse_date(raw: str, parsed: struct_time | None = None) -> FeedDate:
         moment = datetime(*fields[:5], min(fields[5], 59), tzinfo=UTC) - timedelta(seconds=fields[9] or 0)
     except (ValueError, OverflowError):
         return FeedDate(raw=text)
-    return FeedDate(raw=text, at=moment, naive=fields[9] is None and not text.endswith("-0000"))
+    return FeedDate(raw=text, at=moment, naive=_is_naive(text))
 
 
 def _rfc822(text: str) -> tuple[int, int, int, int, int, int, int, int, int, int | None] | None:

@@ -51,6 +51,8 @@ def guess_language(text: str) -> str:
     letters = len(_LETTER.findall(text))
     if not letters:
         return "und"
+    if text.isascii():
+        return _guess_latin(text)
     if len(_KANA.findall(text)) * 10 > letters:
         return "ja"
     if len(_HANGUL.findall(text)) * 5 > letters:
@@ -60,6 +62,10 @@ def guess_language(text: str) -> str:
     ascii_letters = sum(1 for char in text if char.isascii() and char.isalpha())
     if ascii_letters * 5 < letters * 4:
         return "und"
+    return _guess_latin(text)
+
+
+def _guess_latin(text: str) -> str:
     words = text.lower().split()
     english = sum(1 for word in words if word in _LATIN_EN)
     other = sum(1 for word in words if word in _LATIN_OTHER)

@@ -62,7 +62,7 @@ async def test_a_worker_that_dies_is_named_and_replaced() -> None:
 
 
 async def test_memory_is_limited() -> None:
-    async with WorkerPool(size=1, memory=400 * 1024 * 1024) as pool:
+    async with WorkerPool(size=1, memory=250 * 1024 * 1024) as pool:
         body = b'{"items":[' + b"{}," * 4_000_000 + b"{}]}"
         with pytest.raises(SourceError) as caught:
             await titles(pool, body, deadline=60)
