@@ -13,13 +13,15 @@ from monitor.train.metrics import Ints, nll
 
 
 def temperature(logits: NDArray[np.floating], truth: Ints) -> float:
-    """The temperature with the least negative log-likelihood (Guo et al. 2017), between 1/20 and 20.
+    """The temperature with the least negative log-likelihood (Guo et al. 2017), between 1/2 and 10.
+
+    The bounds matter for small sets: one without a single mistake would drive the temperature to zero.
 
     Raises TrainError when there is nothing to calibrate on.
     """
     if len(truth) == 0:
         raise TrainError("There are no examples to calibrate on.", hint="Raise split.calibration in the recipe.")
     found = minimize_scalar(
-        lambda log: nll(logits, truth, math.exp(log)), bounds=(math.log(0.05), math.log(20.0)), method="bounded"
+        lambda log: nll(logits, truth, math.exp(log)), bounds=(math.log(0.5), math.log(10.0)), method="bounded"
     )
     return float(math.exp(found.x))

@@ -127,10 +127,20 @@ def quantize(source: Path, target: Path, *, reduce_range: bool = True) -> None:
         logger.setLevel(level)
     graph = onnx.load(str(target))
     _quantize_embeddings(graph)
-    props = {item.key: item.value for item in onnx.load(str(source), load_external_data=False).metadata_props}
-    helper.set_model_props(graph, props)
+    _follow_transposed(graph)
     onnx.checker.check_model(graph, full_check=False)
     onnx.save(graph, str(target))
+
+
+def _follow_transposed(graph: Any) -> None:
+    """Mends the table of parameters where the quantiser turned ``Gemm`` into ``MatMul`` and its weight around."""
+    stored = {item.name for item in graph.graph.initializer}
+    props = {item.key: item.value for item in graph.metadata_props}
+    table = json.loads(props[PARAMETERS_KEY])
+    for parameter, (name, kind) in table.items():
+        if name not in stored and f"{name}_Transposed" in stored:
+            table[parameter] = (f"{name}_Transposed", "transposed" if kind == "as_is" else "as_is")
+    helper.set_model_props(graph, props | {PARAMETERS_KEY: json.dumps(table)})
 
 
 def rows_to_int8(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
