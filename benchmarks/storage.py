@@ -3,8 +3,8 @@
     python benchmarks/storage.py [--articles 200000] [--folder DIR] [--tokenizers]
 
 Everything is durable: every acknowledged write has been through fsync. The texts are synthetic: words drawn with
-Zipf's law, a quarter of the articles Chinese, spread evenly over 90 days. ``--tokenizers`` compares the index of the store with
-FTS5's trigram tokenizer over the same texts, in size and in what it finds.
+Zipf's law, a quarter of the articles Chinese, spread evenly over 90 days. ``--tokenizers`` compares the index of the
+store with FTS5's trigram tokenizer over the same texts, in size and in what it finds.
 """
 
 from __future__ import annotations
@@ -270,10 +270,10 @@ async def bench_store(directory: DataDirectory, articles: list[ScoredArticle]) -
 
     for name, days, width in (("week by hour", 7, 1), ("90 days by hour", 90, 1)):
         for key in ("all:*", f"topic:{TOPICS[0]}", "entity:entity_007"):
-            query = SeriesQuery(
+            asked = SeriesQuery(
                 key=SeriesKey.parse(key), since=NOW - timedelta(days=days), until=NOW, width=timedelta(hours=width)
             )
-            show(f"series: {key}, {name}", f"{await median_ms(lambda q=query: store.series(q)):.1f} ms")
+            show(f"series: {key}, {name}", f"{await median_ms(lambda q=asked: store.series(q)):.1f} ms")
 
     seconds = await timed(lambda: store.expire(NOW - timedelta(days=DAYS * 0.95)))
     show("expire", f"{len(articles) * 0.05 / seconds:,.0f} articles/s")
@@ -322,7 +322,8 @@ def compare_tokenizers(folder: Path, articles: list[ScoredArticle]) -> None:
 async def bench(options: argparse.Namespace, folder: Path) -> None:
     """The whole table."""
     print(
-        f"{options.articles:,} articles, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores\n\n| what | |\n|---|---|"
+        f"{options.articles:,} articles, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores\n\n"
+        "| what | |\n|---|---|"
     )
     articles = make_articles(options.articles)
     with DataDirectory(folder / "data") as directory:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.bus import sqlite as bus_module
-from monitor.bus.group import Group, share_out
-from monitor.bus.log import Slot, partition_of
+from monitor.bus.group import Claim, Group, share_out
+from monitor.bus.log import Slot, commit, partition_of
 from monitor.bus.sqlite import SqliteBus
 from monitor.core.clock import ManualClock
 from monitor.core.errors import DatabaseLockedError, DiskFullError, UsageError
@@ -195,3 +195,30 @@ def test_partitions_are_shared_evenly_and_moved_seldom(steps, partitions):
         now = {p: claim for claims in held for p, claim in claims.items()}
         moved = sum(1 for p in now if before.get(p) is not now[p])
         assert not count or moved <= -(-partitions // min(count, len(members)))
+
+
+def test_a_commit_from_before_a_partition_came_back_counts_only_once_fetched_again():
+    """Kafka would take it; ignoring it is as safe, and keeps ``committed`` from running ahead of ``position``."""
+    claim = Claim(slot=1, partition=0)
+    claim.start(4)
+    claim.finish(5)
+    claim.finish(4)
+    assert (claim.committed, claim.position, claim.done) == (4, 4, set())
+    claim.position = 6
+    claim.finish(3)
+    claim.finish(5)
+    claim.finish(4)
+    assert (claim.committed, claim.done) == (6, set())
+
+
+async def test_a_commit_that_arrives_late_takes_nothing_back(bus):
+    """The write of a former owner may still be queued when the new owner has committed more."""
+    await bus.publish("t", [record(n) for n in range(9)])
+    async with bus.subscribe("t", "g") as subscription:
+        got = await subscription.fetch(9, 0.0)
+        await subscription.commit(got[:7])
+        ((group, slot),) = await bus.database.read(
+            lambda c: c.execute("SELECT member_group, slot FROM offsets").fetchall()
+        )
+        await bus.database.write(lambda c: commit(c, group, [(slot, 3)], now=0))
+    assert (await bus.lag("t", "g")).count == 2
