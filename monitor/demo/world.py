@@ -195,11 +195,12 @@ class _Builder:
     def _copy(self, original: DemoArticle, copies: int, within: timedelta) -> None:
         """Prints ``copies`` edited copies of one story in the feeds of its language, its own included."""
         edits = _EDITS[original.lang]
+        turn = self.rng.randrange(len(edits) * 12)
         for number in range(copies):
             moment = original.published_at + within * self.rng.uniform(0.04, 1)
             feeds = self._feeds(original.lang, moment)
-            feed = feeds[(number + self.stories) % len(feeds)]
-            title = edits[(number + self.stories) % len(edits)].format(title=original.title, outlet=feed.title)
+            feed = feeds[(number + turn) % len(feeds)]
+            title = edits[(number + turn) % len(edits)].format(title=original.title, outlet=feed.title)
             self._print(
                 feed, moment, title, original.topic, original.tone, story=original.story, incident=original.incident,
                 trap=original.trap, summary=original.summary,
