@@ -1,4 +1,4 @@
-"""What every polled source must do (``monitor.core.ports.Source``), over the built-in ones and the documented example."""
+"""What every polled source must do (``monitor.core.ports.Source``), over the built-in ones and a minimal third."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_misspelt_key_is_recognised() -> None:
         options(symbl="ABC").text("symbol")
     given = options(intervall=3)
     given.duration("interval", 1)
-    with pytest.raises(ConfigError, match="no option 'intervall'. Did you mean 'interval'"):
+    with pytest.raises(ConfigError, match=r"no option 'intervall'\. Did you mean 'interval'"):
         given.finish()
 
 
