@@ -64,7 +64,7 @@ class BaselineConfig:
     """The same for a cell against its group (about 30 %)."""
     quick_weight: float = 15.0
     """Stories that 'nothing changed' is worth in the quick level."""
-    dispersion: tuple[float, ...] = (0.6, 0.3, 0.3)
+    dispersion: tuple[float, ...] = (0.5, 0.25, 0.2)
     """Prior negative-binomial dispersion per window."""
     dispersion_weight: float = 20.0
     """Squared expected negatives that the prior dispersion is worth."""
@@ -196,18 +196,21 @@ class _Learner:
         c = self.config
         cell = hour_of_week(hour)
         phi = dispersions(c, self.moments)[1]
-        stories = self._rate(cell, self.stories, self.exposure, c.prior_rate, phi, 0)
-        negatives = self._rate(cell, self.negatives, self.watched, c.prior_rate * c.prior_share, phi, WEEK)
+        level = (c.level_shape + sum(self.stories)) / (c.level_shape / c.prior_rate + sum(self.exposure))
+        stories = self._rate(cell, self.stories, self.exposure, level, phi, 0)
+        # Of a series without history the share is known better than the rate: the rate of negatives follows from it.
+        prior = level * c.prior_share
+        level = (c.level_shape + sum(self.negatives)) / (c.level_shape / prior + sum(self.watched))
+        negatives = self._rate(cell, self.negatives, self.watched, level, phi, WEEK)
         quick, w = self.quick, c.quick_weight
-        level = min(4.0, max(0.25, (w + quick[0]) / (w + quick[1])))
-        level_x = min(4.0, max(0.25, (w + quick[2]) / (w + quick[3])))
-        return stories * level, min(negatives * level_x, c.share_limit * stories * level), stories, negatives
+        now = stories * min(4.0, max(0.25, (w + quick[0]) / (w + quick[1])))
+        now_x = negatives * min(4.0, max(0.25, (w + quick[2]) / (w + quick[3])))
+        return now, min(now_x, c.share_limit * now), stories, negatives
 
     def _rate(
-        self, cell: int, counts: Sequence[float], exposure: Sequence[float], prior: float, phi: float, offset: int
+        self, cell: int, counts: Sequence[float], exposure: Sequence[float], level: float, phi: float, offset: int
     ) -> float:
         c = self.config
-        level = (c.level_shape + sum(counts)) / (c.level_shape / prior + sum(exposure))
         group = group_of(cell)
         group_shape = cell_shape = 1.0
         if self.shape is not None:

@@ -233,6 +233,9 @@ class DetectPipeline:
             closed += index - self._closed
             self._closed = index
         self._prune()
+        for track in self.book.open.values():
+            if track.incident.id in told:  # it may have gained related series since
+                told[track.incident.id] = track.incident
         self._dirty_incidents.update(told)
         incidents = tuple(told.values())
         step = Step(
@@ -498,7 +501,7 @@ class DetectPipeline:
                 self._written[key] = now
                 changes.append(Put(kind=TRACK, key=name, value=now[0]))
                 if before is None or before[1] != now[1]:
-                    self._dirty_incidents.setdefault(track.incident.id, track.incident)
+                    self._dirty_incidents[track.incident.id] = track.incident
         for name in sorted(self._dirty_incidents):
             changes.append(Put(kind=INCIDENT, key=name, value=incident_to_dict(self._dirty_incidents[name])))
         meta = self._meta_doc()

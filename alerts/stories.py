@@ -176,7 +176,7 @@ class StoryIndex:
     MEMBERS = 256
     SOURCES = 32
     VARIANTS = 4
-    CROWD = 64
+    CROWD = 32
     """Newest stories of one band key that are looked at, so that a template title cannot slow the index down."""
 
     def __init__(

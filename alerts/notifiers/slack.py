@@ -225,7 +225,8 @@ class SlackNotifier:
             raise self._mapped(method, error) from None
         except (aiohttp.ClientError, SlackClientError, OSError) as error:
             raise RetryableNotifyError(f"Slack cannot be reached ({type(error).__name__}).") from None
-        except ValueError:
+        except (ValueError, AttributeError):
+            # slack-sdk 3.x takes any JSON-less answer for a mapping and stumbles over it.
             raise RetryableNotifyError("Slack answered with something that is not JSON.") from None
         data = response.data
         if not isinstance(data, Mapping):
