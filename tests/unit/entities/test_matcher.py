@@ -77,7 +77,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(_PIECES, st.text(max_size=6)), max_size=25).map("".join))
 def test_every_mention_slices_to_an_alias_or_a_ticker_form(text: str) -> None:
     end = -1
