@@ -205,12 +205,14 @@ def show(args: argparse.Namespace, result: dict[str, Any], asked: list[list[floa
     table.add_column("figure")
     table.add_column("value", justify="right")
     mib = 1024 * 1024
+    middle, late, longest = gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.99)], gaps[-1]
+    memory = " / ".join(f"{result[name] / mib:.0f}" for name in ("memory_first", "memory_last", "peak"))
     for figure, value in (
         ("polls in the window", f"{polls:,} ({polls / args.feeds / args.minutes:.2f} a feed and minute)"),
         ("missed polls", f"{missed}"),
-        ("seconds between polls of a feed, median / p99 / longest", f"{gaps[len(gaps) // 2]:.1f} / {gaps[int(len(gaps) * 0.99)]:.1f} / {gaps[-1]:.1f}"),
+        ("seconds between polls of a feed, median / p99 / longest", f"{middle:.1f} / {late:.1f} / {longest:.1f}"),
         ("CPU, cores", f"{result['cpu']:.2f}"),
-        ("memory first / last / peak, MiB", f"{result['memory_first'] / mib:.0f} / {result['memory_last'] / mib:.0f} / {result['peak'] / mib:.0f}"),
+        ("memory first / last / peak, MiB", memory),
         ("articles served / scored", f"{serial:,} / {metrics.get('riskwire_scored_total', 0):,.0f}"),
         ("seconds to score a batch, mean", f"{metrics.get('riskwire_score_seconds_sum', 0) / count:.3f}"),
     ):  # fmt: skip

@@ -63,7 +63,7 @@ class ModelSection(_Section):
 class EntitiesSection(_Section):
     """Whom to watch."""
 
-    packaged: bool = Field(True, description="Use the packaged watchlist of about 150 institutions.")
+    packaged: bool = Field(True, description="Use the packaged watchlist of about 260 institutions.")
     watchlists: tuple[Path, ...] = Field((), description="CSV files of your own; same id overrides.")
 
 

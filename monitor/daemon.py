@@ -128,6 +128,12 @@ class Daemon:
         if self._parts.detect is not None:
             await self._parts.detect.tick()
 
+    async def is_behind(self, *, overdue: timedelta, pending: int) -> bool:
+        """True when a poll is later than ``overdue`` or more than ``pending`` articles wait to be scored."""
+        assert self.storage is not None
+        late = self._parts.ingest is not None and self._parts.ingest.overdue() > overdue
+        return late or (await self.storage.bus.lag(ARTICLES, SCORE_GROUP)).count > pending
+
     def polled_since(self, moment: datetime) -> bool:
         """True when every source has been polled successfully at or after ``moment``."""
         return self._parts.ingest is None or self._parts.ingest.polled_since(moment)

@@ -24,11 +24,15 @@ from monitor.core.types import Evidence, Incident, SearchQuery, Severity
 
 if TYPE_CHECKING:
     from monitor.config import Settings
+    from monitor.core.clock import FastClock
     from monitor.daemon import Daemon
     from monitor.demo.scenario import Scenario
 
 POLL_INTERVAL = 3600.0
 """Seconds of the scenario between polls of a feed."""
+
+_STRIDE = timedelta(hours=6)
+"""How far time may run ahead of the last look at how the daemon follows."""
 
 _COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 
@@ -69,9 +73,7 @@ async def _play(console: Console, data_dir: Path, seconds: float, *, keep: bool)
         f"[bold]Riskwire demo[/bold]: {len(scenario.feeds)} feeds, {span.days} days of invented news in about "
         f"{seconds:.0f} seconds, on this machine alone."
     )
-    # One hour more than the scenario, so that the last buckets close.
-    stop_at = scenario.end + timedelta(hours=1)
-    clock = FastClock(scenario.start, span.total_seconds() / seconds, stop_at=stop_at)
+    clock = FastClock(scenario.start, span.total_seconds() / seconds, horizon=scenario.start)
     server = FeedServer(scenario, clock)
     base_url = await server.start()
     stop = asyncio.Event()
@@ -80,7 +82,7 @@ async def _play(console: Console, data_dir: Path, seconds: float, *, keep: bool)
     began = time.monotonic()
     daemon = Daemon(_settings(scenario, base_url, data_dir, clock.rate), clock=clock, notifiers={})
     running = asyncio.create_task(daemon.run(stop))
-    watching = asyncio.create_task(_watch(console, scenario, daemon))
+    watching = asyncio.create_task(_watch(console, scenario, daemon, clock))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([running, watching, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +103,7 @@ async def _play(console: Console, data_dir: Path, seconds: float, *, keep: bool)
 
 
 def _settings(scenario: Scenario, base_url: str, data_dir: Path, rate: float) -> Settings:
-    from monitor.config import DetectSection, IngestSection, ObserveSection, Settings, SourceEntry
+    from monitor.config import DetectSection, EntitiesSection, IngestSection, ObserveSection, Settings, SourceEntry
 
     interval = POLL_INTERVAL
     return Settings(
@@ -114,6 +116,8 @@ def _settings(scenario: Scenario, base_url: str, data_dir: Path, rate: float) ->
             timeout=30,
             allow_networks=("127.0.0.0/8",),
         ),
+        # The banks and firms that come to harm are invented.
+        entities=EntitiesSection(watchlists=(scenario.watchlist,)),
         # A tick costs a few milliseconds whatever it finds: ten a second are enough at any rate.
         detect=DetectSection(tick=max(300.0, 0.1 * rate)),
         observe=ObserveSection(listen=""),
@@ -134,8 +138,11 @@ def _settings(scenario: Scenario, base_url: str, data_dir: Path, rate: float) ->
     )
 
 
-async def _watch(console: Console, scenario: Scenario, daemon: Daemon) -> list[Incident]:
-    """Shows progress and every incident as it opens, until the scenario is over and everything is processed."""
+async def _watch(console: Console, scenario: Scenario, daemon: Daemon, clock: FastClock) -> list[Incident]:
+    """Shows progress and every incident as it opens, until the scenario is over and everything is processed.
+
+    Time goes on only as far as this machine can follow, so that a slow one sees the same scenario.
+    """
     from monitor.core.codec import incident_from_dict
     from monitor.services.detect import INCIDENT_KIND
 
@@ -143,12 +150,16 @@ async def _watch(console: Console, scenario: Scenario, daemon: Daemon) -> list[I
     assert daemon.storage is not None
     state = daemon.storage.state
     seen: set[str] = set()
+    # One hour more than the scenario, so that the last buckets close.
+    end = scenario.end + timedelta(hours=1)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=(scenario.end - scenario.start).total_seconds())
         incidents: list[Incident] = []
         while True:
-            now = daemon.clock.now()
+            now = clock.now()
+            if not await daemon.is_behind(overdue=timedelta(seconds=2 * POLL_INTERVAL), pending=300):
+                clock.extend(min(end, now + _STRIDE))
             total = (await daemon.storage.store.search(SearchQuery(limit=1))).total
             incidents = [incident_from_dict(doc) for _, doc in await state.list(INCIDENT_KIND)]
             for incident in sorted(incidents, key=lambda item: item.opened_at):
@@ -160,9 +171,9 @@ async def _watch(console: Console, scenario: Scenario, daemon: Daemon) -> list[I
                 completed=(now - scenario.start).total_seconds(),
                 description=f"{now:%a %d %b %H:%M}  {total:,} articles  {len(incidents)} incidents",
             )
-            if now >= scenario.end + timedelta(hours=1) and daemon.polled_since(scenario.end):
+            if now >= end and daemon.polled_since(scenario.end):
                 break
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     await daemon.drained()
     return [incident_from_dict(doc) for _, doc in await state.list(INCIDENT_KIND)]
 
@@ -180,7 +191,7 @@ async def _outcome(daemon: Daemon, incidents: Sequence[Incident], seconds: float
     while (page := await store.tail(position, 1000)).items:
         for item in page.items:
             articles += 1
-            stories.add(index.assign(item).id)
+            stories.add(index.assign(item.article, item.article.published_at, item.scored.story_signature)[0])
             sentiments[item.scored.scores.sentiment] = sentiments.get(item.scored.scores.sentiment, 0) + 1
             languages[item.article.lang] = languages.get(item.article.lang, 0) + 1
         position = page.position

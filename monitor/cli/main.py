@@ -10,12 +10,12 @@ from rich.console import Console
 
 from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
-from monitor.cli import model as model_commands
 from monitor.cli.backtest import backtest
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
 from monitor.cli.evaluate import evaluate
 from monitor.cli.init import init
+from monitor.cli.model import model
 from monitor.cli.replay import replay
 from monitor.cli.run import run
 from monitor.cli.score import score
@@ -55,7 +55,7 @@ for command in (init, run, demo, score, replay, backtest, train, evaluate, docto
     app.command()(command)
 app.add_typer(config_commands.app, name="config", help="Look at the configuration.")
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
-app.add_typer(model_commands.app, name="model", help="Look at model artefacts.")
+app.add_typer(model, name="model")
 
 
 def main() -> None:

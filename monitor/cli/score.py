@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import IO, Annotated
 import typer
 
 from monitor.core.clock import SystemClock
-from monitor.core.codec import article_from_row, dumps, loads, score_line
+from monitor.core.codec import article_from_row, loads, score_line
 from monitor.core.errors import CodecError, UsageError
 from monitor.core.types import Article, ScoredArticle
 
@@ -47,7 +48,8 @@ def score(
             while chunk := list(islice(articles, _CHUNK)):
                 scored = await scorer.score(chunk)
                 for article, result in zip(chunk, scored, strict=True):
-                    sys.stdout.write(dumps(score_line(ScoredArticle(article=article, scored=result))) + "\n")
+                    line = score_line(ScoredArticle(article=article, scored=result))
+                    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
                 sys.stdout.flush()
         await scorer.close()
 

@@ -35,20 +35,35 @@ class SystemClock:
 
 
 class FastClock:
-    """Starts at ``start`` and runs ``rate`` times as fast as real time; never goes past ``stop_at`` when given."""
+    """Starts at ``start`` and runs ``rate`` times as fast as real time, but never past its ``horizon``.
 
-    def __init__(self, start: datetime, rate: float, *, stop_at: datetime | None = None) -> None:
+    :meth:`extend` moves the horizon on; the clock then goes on from where it stood. A demonstration extends it bit by
+    bit, so that time waits for a slow machine instead of running away from it.
+    """
+
+    def __init__(self, start: datetime, rate: float, *, horizon: datetime | None = None) -> None:
         if rate <= 0:
             raise ValueError("rate must be positive")
         self.rate = rate
-        self._start = start
-        self._stop_at = stop_at
-        self._began = time.monotonic()
+        self._anchor = start
+        self._anchored_at = time.monotonic()
+        self._horizon = horizon
 
     def now(self) -> datetime:
         """The present of this clock, aware, UTC."""
-        now = self._start + timedelta(seconds=(time.monotonic() - self._began) * self.rate)
-        return min(now, self._stop_at) if self._stop_at else now
+        real = time.monotonic()
+        now = self._anchor + timedelta(seconds=(real - self._anchored_at) * self.rate)
+        if self._horizon is not None and now > self._horizon:
+            # Anchored anew, so that time does not jump when the horizon is extended.
+            self._anchor, self._anchored_at = self._horizon, real
+            return self._horizon
+        return now
+
+    def extend(self, horizon: datetime) -> None:
+        """Lets the clock run up to ``horizon``; an earlier one than before is ignored."""
+        self.now()
+        if self._horizon is None or horizon > self._horizon:
+            self._horizon = horizon
 
     async def sleep(self, seconds: float) -> None:
         """Waits ``seconds`` of this clock, which is ``seconds / rate`` real seconds."""

@@ -53,3 +53,5 @@ def configure_logging(level: str = "info", *, style: str = "auto", stream: TextI
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+    # It warns whenever a tick is due while the last one runs; that is how ticks are meant to coalesce.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

@@ -134,6 +134,12 @@ class IngestService:
         """True when every source has been polled successfully at or after ``moment``."""
         return all(status.ok_at is not None and status.ok_at >= moment for status in self._status.values())
 
+    def overdue(self) -> timedelta:
+        """By how much the source that waits longest is late."""
+        now = self._clock.now()
+        due = [status.next_at for status in self._status.values() if status.next_at is not None]
+        return max([now - moment for moment in due], default=timedelta(0))
+
     def stop(self) -> None:
         """Plans no further polls; a poll in flight may finish."""
         self._stopping = True

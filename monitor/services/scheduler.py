@@ -42,7 +42,8 @@ class Scheduler:
         """Runs ``job`` once, when the clock reaches ``when``; replaces an earlier plan of the same name."""
         real = max(0.0, (when - self._clock.now()).total_seconds()) / self._clock.rate
         trigger = DateTrigger(datetime.now(UTC) + timedelta(seconds=real))
-        self._scheduler.add_job(self._guard(job), trigger, id=name, name=name, replace_existing=True)
+        # A job may plan its own successor for at once, while it still counts as running itself.
+        self._scheduler.add_job(self._guard(job), trigger, id=name, name=name, replace_existing=True, max_instances=2)
 
     def daily(self, name: str, hour: int, minute: int, job: Job) -> None:
         """Runs ``job`` every day at a UTC time of day (real time)."""

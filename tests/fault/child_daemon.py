@@ -105,7 +105,7 @@ async def main(plan: dict[str, Any]) -> None:
     death = Death(*(plan["die"] or ("never", 1)))
     start, end = datetime.fromisoformat(plan["start"]), datetime.fromisoformat(plan["end"])
     passed = (time.monotonic() - plan["t0"]) * plan["rate"]
-    clock = FastClock(min(end, start + timedelta(seconds=passed)), plan["rate"], stop_at=end)
+    clock = FastClock(min(end, start + timedelta(seconds=passed)), plan["rate"], horizon=end)
     interval = 0.15 * plan["rate"]
     settings = Settings.model_validate(
         {

@@ -79,3 +79,25 @@ async def test_stop_cancels_a_job_that_outlasts_its_grace() -> None:
         await began.wait()
         await scheduler.stop(grace=0.05)
     assert cancelled.is_set()
+
+
+async def test_a_job_may_plan_its_successor_for_at_once() -> None:
+    clock = FastClock(START, 1000)
+    scheduler = Scheduler(clock)
+    runs = 0
+    enough = asyncio.Event()
+
+    async def again() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 20:
+            enough.set()
+        else:
+            scheduler.at("again", START, again)
+
+    scheduler.at("again", START, again)
+    scheduler.start()
+    async with asyncio.timeout(20):
+        await enough.wait()
+    await scheduler.stop(grace=1)
+    assert runs == 20
