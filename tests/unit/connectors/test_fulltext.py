@@ -66,7 +66,8 @@ async def test_only_so_many_pages_per_poll_and_only_for_so_long(site: Site, cont
     page = await build(SourceSpec(name="wire", kind="feed", options=options), context).poll(None)
     assert len(page.articles) == 4
     assert page.counts["full_text_skipped"] == 2
-    assert page.counts["full_text_timeout"] == 1
+    assert page.counts["full_text_timeout"] >= 1
+    assert page.counts["full_text_timeout"] + page.counts.get("full_text_ok", 0) == 2
 
 
 async def test_a_link_to_a_private_address_is_refused(site: Site, context: ConnectorContext) -> None:

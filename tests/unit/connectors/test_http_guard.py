@@ -6,7 +6,7 @@ import ipaddress
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from website import NOW, Names, Site, loopback, open_site
 
@@ -36,6 +36,7 @@ def test_public_addresses_pass(address: str) -> None:
     assert refusal(ipaddress.ip_address(address)) == ""
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_a_translated_address_fares_as_the_one_inside(address: ipaddress.IPv4Address) -> None:
     outcome = bool(refusal(address))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import SourceSpec
@@ -72,6 +72,7 @@ def test_a_misspelt_key_is_recognised() -> None:
         given.finish()
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_secrets_do_not_appear(secret: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -46,7 +46,7 @@ async def test_a_runaway_parser_is_killed_and_the_loop_stays_free() -> None:
             await titles(pool, RUNAWAY, deadline=0.5)
         ticking.cancel()
         assert caught.value.code == "parse_timeout"
-        assert ticks > 10
+        assert ticks > 3
         assert await titles(pool, GOOD) == ["News"]
 
 
