@@ -24,7 +24,7 @@ def render(config: TrainConfig, metrics: Mapping[str, Any], temperatures: Mappin
         f"- Languages: {', '.join(config.languages)}",
         f"- Licence: {config.licence}",
         f"- Trained: {config.fit.epochs} epochs, seed {config.seed}, with `riskwire train`",
-        "- Weights: int8 (matrices per channel, embeddings per row); activations quantised at run time",
+        "- Weights: int8 (matrices per channel, embeddings per row); activations quantised at run time, token by token",
         "",
         "## Measured on the test part",
         "",
@@ -49,9 +49,8 @@ def render(config: TrainConfig, metrics: Mapping[str, Any], temperatures: Mappin
         f"SVM: TF-IDF with a linear SVM on the same split. Temperatures: "
         f"{', '.join(f'{name} {value:.3f}' for name, value in temperatures.items())}, fitted on the calibration part.",
         "",
-        f"A text's probabilities depend slightly on its batch (activations are scaled per batch): over "
-        f"{sensitivity['texts']} texts at most {sensitivity['largest']:.4f}, on average {sensitivity['mean']:.5f}; "
-        f"{sensitivity['verdicts_changed']} verdicts changed.",
+        f"Alone or in a batch: over {sensitivity['texts']} texts the probabilities differ by at most "
+        f"{sensitivity['largest']:.6f}; {sensitivity['verdicts_changed']} verdicts change.",
         "",
     ]
     if metrics["also"]:

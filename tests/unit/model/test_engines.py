@@ -152,14 +152,13 @@ def test_texts_with_nothing_to_read_are_refused_and_odd_ones_answered(onnx: Toke
     assert len(onnx.predict(odd)) == len(odd)
 
 
-def test_padding_does_not_change_a_verdict(onnx: TokenEngine) -> None:
+def test_a_text_scores_the_same_alone_and_in_any_company(onnx: TokenEngine) -> None:
     ids = onnx.tokens(TEXTS)
     together = onnx.probabilities(ids)
     for number, row in enumerate(ids):
         alone = onnx.probabilities([row])
         for task, rows in alone.items():
-            assert np.abs(rows[0] - together[task][number]).max() < 0.05
-            assert rows[0].argmax() == together[task][number].argmax()
+            assert np.abs(rows[0] - together[task][number]).max() < 1e-5
 
 
 def test_token_ids_that_the_model_has_not_are_an_input_error(onnx: TokenEngine) -> None:
