@@ -52,21 +52,26 @@ class Preprocessing:
         return asdict(self)
 
     def text(self, raw: str) -> str:
-        """The text as the model reads it, without the prefix; empty when nothing readable is left."""
-        raw = raw[: self.max_chars * 8]
-        raw = unicodedata.normalize("NFKC", html.unescape(raw))
-        return clean(_URL.sub(" ", raw))[: self.max_chars].rstrip()
+        """The text as the model reads it, without the prefix; empty when nothing but links is in it."""
+        return clean(_URL.sub(" ", self._folded(raw)))[: self.max_chars].rstrip()
+
+    def readable(self, raw: str) -> str:
+        """As :meth:`text`, but what is nothing but a link is read as it stands; empty only when there is nothing."""
+        return self.text(raw) or clean(self._folded(raw))[: self.max_chars].rstrip()
+
+    def _folded(self, raw: str) -> str:
+        return unicodedata.normalize("NFKC", html.unescape(raw[: self.max_chars * 8]))
 
     def article(self, title: str, body: str = "") -> str:
         """Title, and the start of the body when the title is very short."""
         head = self.text(title)
         if width(head) >= self.short_title or not body:
-            return head
+            return head or self.readable(title)
         tail = self.text(body[: self.body_chars * 4])[: self.body_chars].rstrip()
+        if not tail:
+            return head or self.readable(title) or self.readable(body)
         if not head or tail.startswith(head):
             return tail
-        if not tail:
-            return head
         return f"{head} {tail}" if head.endswith((".", "!", "?", "。", "!", "?", ":")) else f"{head}. {tail}"
 
     def model_input(self, text: str) -> str:

@@ -182,7 +182,7 @@ class ModelScorer:
         return prepared
 
     def _readable(self, text: str) -> str:
-        prepared = self._artefact.preprocessing.text(text)
+        prepared = self._artefact.preprocessing.readable(text)
         if not prepared:
             raise ModelInputError("The text has nothing to read in it.")
         return prepared

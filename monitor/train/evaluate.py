@@ -28,7 +28,7 @@ def evaluate_file(engine: TokenEngine, *, task: str, path: Path) -> dict[str, ob
     truth_list: list[int] = []
     for line, row in read_rows(path):
         text = cell(path, line, row, "text")
-        prepared = engine.artefact.preprocessing.text(text) if isinstance(text, str) else ""
+        prepared = engine.artefact.preprocessing.readable(text) if isinstance(text, str) else ""
         if not prepared:
             raise TrainError(f"{path}, row {line}, column 'text': there is no text.", hint="Remove the row.")
         texts.append(prepared)

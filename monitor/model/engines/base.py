@@ -68,7 +68,7 @@ class TokenEngine(ABC):
     def predict(self, batch: Sequence[str]) -> Sequence[Scores]:
         """Scores in the order of the batch. Raises ModelInputError when a text has nothing to read."""
         check_tasks(self.artefact)
-        prepared = [self.artefact.preprocessing.text(text) for text in batch]
+        prepared = [self.artefact.preprocessing.readable(text) for text in batch]
         for number, text in enumerate(prepared):
             if not text:
                 raise ModelInputError(f"Text {number + 1} of {len(batch)} has nothing to read in it.")

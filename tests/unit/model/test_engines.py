@@ -136,11 +136,12 @@ def test_a_batch_too_large_for_the_gpu_is_halved(tiny: Artefact, monkeypatch: py
 
 
 def test_texts_with_nothing_to_read_are_refused_and_odd_ones_answered(onnx: TokenEngine) -> None:
-    for text in ("", " \n\t", "\x00\x00", "https://example.com/a"):
+    for text in ("", " \n\t", "\x00\x00"):
         with pytest.raises(ModelInputError):
             onnx.predict([text])
     odd = [
         "📉",
+        "https://example.com/a",
         "a" * 1_000_000,
         "涨" * 1_000_000,
         "\x00A\x00",

@@ -47,6 +47,8 @@ def test_the_body_is_read_only_when_the_title_says_too_little() -> None:
     assert STEPS.article("江海银行股价大跌百分之十二", "正文") == "江海银行股价大跌百分之十二"
     assert STEPS.article("快讯", "江海银行股价大跌") == "快讯. 江海银行股价大跌"
     assert STEPS.article("", "") == ""
+    assert STEPS.article("https://a.cn/x", "") == STEPS.article("https://a.cn/x", "http://b.cn") == "https://a.cn/x"
+    assert STEPS.article("https://a.cn/x", "The firm cut its forecast.") == "The firm cut its forecast."
     assert len(STEPS.article("Acme", "x" * 1_000_000)) <= STEPS.body_chars + len("Acme. ")
 
 

@@ -91,6 +91,12 @@ def test_bad_evaluation_data_is_named(artefact: Artefact, tmp_path: Path, text: 
     assert said in str(caught.value)
 
 
+def test_a_row_of_nothing_but_a_link_counts(artefact: Artefact, tmp_path: Path) -> None:
+    path = tmp_path / "link.csv"
+    path.write_text("text,label\nhttps://t.co/abc,neutral\nAcme surges to a record high,positive\n", "utf-8")
+    assert evaluate_file(choose_engine(artefact, "onnx"), task="sentiment", path=path)["n"] == 2
+
+
 def test_an_unknown_task_lists_those_there_are(artefact: Artefact, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Its tasks: topic, sentiment"):
         evaluate_file(choose_engine(artefact, "onnx"), task="mood", path=tmp_path / "none.csv")
