@@ -233,6 +233,9 @@ def _compare(outcome: Outcome, checks: Counter[tuple[str, str, bool]], out: list
                  "theirs": str(theirs)[:300], "outcome": outcome.kind, "why": why}
             )  # fmt: skip
 
+    if "not bozo" in file.expect:
+        readable = outcome.kind in ("articles", "empty_feed", "entry_without_text")
+        note("manifest", "readable", readable, outcome.message or outcome.kind, "not bozo")
     if file.well_formed:
         items = xml_items(file.body)
         note("xml", "entries", len(entries) == len(items), len(entries), len(items))

@@ -29,7 +29,14 @@ from monitor.core.text import clean
 # be new on the day the feed moves.
 _FeedParserMixin.can_be_relative_uri = _FeedParserMixin.can_be_relative_uri - {"id"}
 
-_DECLARED = re.compile(rb"\s*(?:\xef\xbb\xbf)?<\?xml[^>]{0,200}encoding|[^<]{0,20}\x00", re.IGNORECASE)
+_DECLARED = re.compile(rb"\s*(?:\xef\xbb\xbf)?<\?xml[^>]{0,200}encoding", re.IGNORECASE)
+# XML 1.0, appendix F.1: detection without external encoding information.
+_UNMARKED = (
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
 _CDF = re.compile(rb"<channel\b", re.IGNORECASE)
 _SKIP = re.compile(rb"<skip(hours|days)\b[^<>]{0,200}>(.{0,4000}?)</skip\1>", re.IGNORECASE | re.DOTALL)
 _SKIP_ITEM = re.compile(rb"<(?:hour|day)\b[^<>]{0,200}>\s{0,20}(\w{1,12})\s{0,20}<", re.IGNORECASE)
@@ -72,12 +79,15 @@ def parse_feed(body: bytes, *, url: str, headers: dict[str, str]) -> dict[str, A
 
 
 def _with_charset(body: bytes, content_type: str) -> tuple[bytes, str]:
-    """States the charset where neither server nor document does, but the bytes leave no doubt: a UTF-16 or UTF-32
-    mark, or valid UTF-8. feedparser would take Latin-1 for some types."""
+    """States the charset where neither server nor document does, but the bytes leave no doubt: UTF-16 or UTF-32, by
+    their mark or by the first "<", or valid UTF-8. feedparser would take Latin-1 for some types."""
     kind = content_type.split(";")[0].strip() or "application/xml"
     for mark, encoding in BOMS:
         if encoding != "utf-8" and body.startswith(mark):
             return body[len(mark) :].decode(encoding, "replace").encode("utf-8"), f"{kind}; charset=utf-8"
+    for start, encoding in _UNMARKED:
+        if body.startswith(start):
+            return body.decode(encoding, "replace").encode("utf-8"), f"{kind}; charset=utf-8"
     if "charset" in content_type.lower() or _DECLARED.match(body[:300]):
         return body, content_type or kind
     try:

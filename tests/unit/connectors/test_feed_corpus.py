@@ -56,6 +56,7 @@ async def test_the_real_corpus(bench: ModuleType) -> None:
     assert len(kinds) >= 2_137
     assert kinds.count("crash") == kinds.count("hang") == 0
     assert kinds.count("articles") >= 500
+    assert kinds.count("articles") + kinds.count("empty_feed") + kinds.count("entry_without_text") >= 2_118
     assert max(outcome.seconds for outcome in report.outcomes) < bench.HANG
     assert sum(report.checks.values()) > 6_000
     assert report.unexplained() == []

@@ -117,7 +117,9 @@ def test_encodings(encoding: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "text/html", "text/xml", "application/octet-stream"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
 def test_undeclared_unicode_is_recognised_under_any_content_type(kind: str, encoding: str) -> None:
     body = "<?xml version='1.0'?><rss version='2.0'><channel><item><title>Zürich 央行</title></item></channel></rss>"
     assert read(body.encode(encoding), content_type=kind)["entries"][0]["title"] == "Zürich 央行"
