@@ -332,6 +332,11 @@ def skip(config: BaselineConfig, base: Baseline, upto: int, shape: Sequence[floa
     return learner.frozen()
 
 
+def forecast(config: BaselineConfig, base: Baseline, hour: int) -> tuple[float, float]:
+    """Expected stories and negatives of a later hour, from what is known now."""
+    return _Learner(config, base, None).predict(hour)[:2]
+
+
 def shape_of(config: BaselineConfig, base: Baseline) -> tuple[float, ...]:
     """The weekly shape of a series: expected stories per hour of the week relative to their mean, then negatives."""
     learner = _Learner(config, base, None)

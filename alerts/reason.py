@@ -72,10 +72,11 @@ def moment(at: datetime) -> str:
 
 def surge_reason(finding: Finding, q: float, drive: Drive) -> str:
     """Observed against expected with its interval, over which window; what is new; since when."""
-    times = finding.observed / finding.expected if finding.expected > 0.05 else None
+    times = finding.observed / finding.expected if finding.expected >= 0.05 else None
+    usual = "next to none" if times is None else number(finding.expected)
     text = (
         f"{number(finding.observed)} negative stories within {span(finding.window)} up to {moment(finding.at)}; "
-        f"{number(finding.expected)} expected (95 % interval {finding.low:.0f} to {finding.high:.0f})"
+        f"{usual} expected (95 % interval {finding.low:.0f} to {finding.high:.0f})"
     )
     if times is not None:
         text += f", {number(times)} times as many"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.baseline import BaselineConfig
+from alerts.baseline import BaselineConfig, forecast
 from alerts.detector import DetectorConfig, SurgeDetector, SurgeState
 from alerts.reason import silence_reason
 from monitor.core.codec import time_to_str
@@ -68,7 +68,10 @@ class SilenceWatch:
             DetectorConfig(
                 width=width,
                 windows=(width, timedelta(hours=1), timedelta(hours=_BLOCK)),
-                baseline=BaselineConfig(prior_share=1.0, share_limit=1.0, prior_rate=0.5),
+                # Active buckets are at most one per bucket: they vary less than stories do.
+                baseline=BaselineConfig(
+                    prior_share=1.0, share_limit=1.0, prior_rate=0.5, dispersion=(0.05, 0.05, 0.05)
+                ),
             )
         )
         self._per_hour = int(timedelta(hours=1) / width)
@@ -117,8 +120,7 @@ class SilenceWatch:
                 )
                 state.incident = None
                 state.surge = self.detector.resume(state.surge, index)
-            if index > state.surge.index:
-                self._advance(name, state, index, 1)
+            self._advance(name, state, index)
             state.last = index
             state.active += 1
             state.log_p = state.block = state.gap = 0.0
@@ -127,9 +129,9 @@ class SilenceWatch:
             told += self._hour(index)
         return told
 
-    def _advance(self, name: str, state: SourceState, index: int, count: int) -> None:
+    def _advance(self, name: str, state: SourceState, index: int) -> None:
         base = state.surge.base
-        state.surge = self.detector.advance(state.surge, index, count, float(count))
+        state.surge = self.detector.advance(state.surge, index, 1, 1.0)
         if state.surge.base is not base:
             self.learned.add(name)
         self.changed.add(name)
@@ -149,10 +151,9 @@ class SilenceWatch:
                 continue
             if state.incident is not None:
                 continue
-            if index > state.surge.index:
-                self._advance(name, state, index, 0)
+            # A gap is not learned before it is over: it would make itself look usual.
             assert state.surge.base is not None
-            rates[name] = state.surge.base.rates[-1][1]
+            rates[name] = forecast(self.detector.config.baseline, state.surge.base, index // self._per_hour)[1]
             if name != EVERYTHING:
                 seen[name] = sum(1 for item in state.surge.recent if item[0] >= first)
         total, expected = sum(seen.values()), sum(rates[name] for name in seen)
@@ -176,6 +177,7 @@ class SilenceWatch:
         base = state.surge.base
         assert base is not None
         phi = max(detector.dispersion(state.surge, 1), detector.dispersion(state.surge, 2)) + 1.0 / (1.0 + state.active)
+        self.changed.add(name)
         state.gap += mean
         state.block += mean
         state.block_hours += 1
@@ -215,7 +217,6 @@ class SilenceWatch:
             reason=silence_reason(since, at, state.gap, probability, everything=everything),
             sources=() if everything else (name,),
         )
-        self.changed.add(name)
         return state.incident
 
     def to_docs(self, name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
