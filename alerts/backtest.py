@@ -85,7 +85,7 @@ def run_backtest(
         raise UsageError(
             f"The folder {folder} cannot be made: {error.strerror}.", hint="Give another --out."
         ) from error
-    pipeline = DetectPipeline(config, display_names=display_names, alerting=False, points=True)
+    pipeline = DetectPipeline(config, display_names=display_names, alerting=False, points=True, persist=False)
     run = _Run()
     first: datetime | None = None
     watermark: datetime | None = None

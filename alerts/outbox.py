@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -144,6 +145,14 @@ class Outbox:
             return "retried", error
         except PermanentNotifyError as error:
             return await self._undelivered(parcel, error), error
+        except Exception as error:  # noqa: BLE001
+            # A notifier of others that breaks its contract must not stop the others' messages. Its own words may hold
+            # a secret: the row gets the kind of error only, the log also where it happened.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("notify: the notifier %s failed with %s at\n%s", parcel.notifier, type(error).__name__, where)
+            broken = RetryableNotifyError(f"The notifier '{parcel.notifier}' failed: {type(error).__name__}.")
+            await self._retry(parcel, broken)
+            return "retried", broken
         value: dict[str, JSON] = {
             "notifier": receipt.notifier,
             "data": dict(receipt.data),

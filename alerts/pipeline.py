@@ -105,7 +105,11 @@ class Step:
 
 
 class DetectPipeline:
-    """See the module. ``display_names`` are shown instead of topic and entity ids."""
+    """See the module. ``display_names`` are shown instead of topic and entity ids.
+
+    ``alerting`` fills ``Step.notify``, ``points`` fills ``Step.points`` (for charts), ``persist`` fills
+    ``Step.changes``; a backtest needs no changes.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class DetectPipeline:
         display_names: Mapping[SeriesKey, str] | None = None,
         alerting: bool = True,
         points: bool = False,
+        persist: bool = True,
     ) -> None:
         self.config = config or PipelineConfig()
         self.alerting = alerting
@@ -125,6 +130,7 @@ class DetectPipeline:
             limit=self.config.story_limit,
         )
         self._points_wanted = points
+        self._persist = persist
         self._set_shape(None)
         self._states: dict[SeriesKey, SurgeState] = {}
         self._open: dict[int, OpenBucket] = {}
@@ -459,6 +465,19 @@ class DetectPipeline:
         self.stories.expire(self.detector.start_of(self._closed + 1))
 
     def _changes(self) -> tuple[Change, ...]:
+        changes = tuple(self._documents()) if self._persist else ()
+        for story in [story for story in self.stories.changed if story not in self.stories]:
+            self._counted.pop(story, None)
+            self._leads.pop(story, None)
+        for dirty in (self._dirty_series, self._dirty_base, self._dirty_buckets, self._dirty_tracks):
+            dirty.clear()
+        self._dirty_incidents.clear()
+        for dirty_names in (self.stories.changed, self.silence.learned, self.silence.dropped):
+            dirty_names.clear()
+        self.silence.changed = {name for name in self.silence.changed if self.silence.sources[name].heard}
+        return changes
+
+    def _documents(self) -> list[Change]:
         changes: list[Change] = []
         for key in sorted(self._dirty_series | self._dirty_base):
             quick, slow = self.detector.to_docs(self._states[key])
@@ -474,8 +493,6 @@ class DetectPipeline:
         for story in sorted(self.stories.changed):
             doc = self.stories.to_doc(story)
             if doc is None:
-                self._counted.pop(story, None)
-                self._leads.pop(story, None)
                 changes.append(Delete(kind=STORY, key=story))
             else:
                 doc["lead"] = _lead_to_doc(self._leads[story])
@@ -508,13 +525,7 @@ class DetectPipeline:
         if meta != self._meta:
             self._meta = meta
             changes.append(Put(kind=META, key="pipeline", value=meta))
-        for dirty in (self._dirty_series, self._dirty_base, self._dirty_buckets, self._dirty_tracks):
-            dirty.clear()
-        self._dirty_incidents.clear()
-        for dirty_names in (self.stories.changed, self.silence.learned, self.silence.dropped):
-            dirty_names.clear()
-        self.silence.changed = {name for name in self.silence.changed if self.silence.sources[name].heard}
-        return tuple(changes)
+        return changes
 
     def _meta_doc(self) -> dict[str, Any]:
         return {

@@ -166,6 +166,17 @@ async def test_a_notifier_that_is_gone_does_not_block(world: World) -> None:
     assert "pager" in str(world.state.docs[UNDELIVERED]["one/pager"]["reason"])
 
 
+async def test_a_notifier_that_breaks_its_contract_stops_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.desk.troubles.append(KeyError("token xoxb-1 is not known"))
+    await world.put(incident("one"), incident("two"))
+    counts = await world.outbox.run_once()
+    assert (counts.sent, counts.retried) == (1, 1)
+    assert "KeyError" in counts.reasons["desk"]
+    assert "xoxb-1" not in str(world.rows())
+    assert "KeyError" in caplog.text
+    assert "xoxb-1" not in caplog.text
+
+
 async def test_a_damaged_row_does_not_block(world: World) -> None:
     await world.state.apply([Put(kind=OUTBOX, key="x/desk/00000001", value={"notifier": "desk", "incident": {}})])
     await world.put(incident())
