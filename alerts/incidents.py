@@ -248,19 +248,35 @@ class IncidentBook:
         return incident
 
     def _host(self, candidate: Candidate) -> Track | None:
+        """The open incident that a surge is part of: one that shares its stories, or the surge of everything."""
+        mine, scope = candidate.drive.story_ids, candidate.finding.key.scope
+        if scope is Scope.ALL:
+            need, told = self.config.overlap_all, frozenset[str]().union(*(t.stories for t in self.open.values()))
+            if len(mine & told) >= self.config.overlap * max(1, len(mine)):
+                need = 0.0  # what is open explains it together
+            shares = {key: len(mine & track.stories) / max(1, len(mine)) for key, track in self.open.items()}
+        else:
+            need = self.config.overlap
+            shares = {
+                key: len(mine & track.stories) / max(1, min(len(mine), len(track.stories)))
+                for key, track in self.open.items()
+                if key.scope is not Scope.ALL
+            }
+            whole = next((track for key, track in self.open.items() if key.scope is Scope.ALL), None)
+            if whole is not None and self._swallows(whole, candidate):
+                return whole
+        best = max(shares, key=lambda key: (shares[key], str(key)), default=None)
+        return self.open[best] if best is not None and shares[best] > 0 and shares[best] >= need else None
+
+    def _swallows(self, whole: Track, candidate: Candidate) -> bool:
+        """Whether the surge of everything covers a narrower one: when the narrower explains much of it, and a topic
+        that would be no more than information. An entity or a worse topic stands on its own."""
         mine = candidate.drive.story_ids
-        best: tuple[float, str] | None = None
-        host = None
-        for key, track in self.open.items():
-            common = len(mine & track.stories)
-            if Scope.ALL in (candidate.finding.key.scope, key.scope):
-                whole = len(mine) if candidate.finding.key.scope is Scope.ALL else len(track.stories)
-                share, need = common / max(1, whole), self.config.overlap_all
-            else:
-                share, need = common / max(1, min(len(mine), len(track.stories))), self.config.overlap
-            if share >= need and (best is None or (share, str(key)) > best):
-                best, host = (share, str(key)), track
-        return host
+        common = len(mine & whole.stories)
+        if common >= self.config.overlap_all * max(1, len(whole.stories)):
+            return True
+        mild = severity_of(self.config, candidate.finding, candidate.q) is Severity.INFO
+        return mild and candidate.finding.key.scope is Scope.TOPIC and common >= self.config.overlap * max(1, len(mine))
 
     def _join(self, host: Track, candidate: Candidate, at: datetime) -> Incident | None:
         """Notes that another series surges on the same stories; told only when that makes it worse."""

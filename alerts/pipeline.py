@@ -336,7 +336,7 @@ class DetectPipeline:
                 best[key] = finding
         if not best:
             return []
-        q = fdr.q_values({key: finding.p_value for key, finding in best.items()}, tests=len(self._states))
+        q = fdr.q_values({key: finding.p_value for key, finding in best.items()}, tests=len(findings))
         candidates: list[Candidate] = []
         for key, finding in best.items():
             if key not in self.book.open and not self.book.wants(finding, q[key]):

@@ -107,17 +107,7 @@ class SilenceWatch:
             state = self.sources[name]
             state.heard.discard(index)
             if state.incident is not None:
-                told.append(
-                    replace(
-                        state.incident,
-                        state=IncidentState.RESOLVED,
-                        resolved_at=at,
-                        updated_at=at,
-                        snoozed_until=None,
-                        reason=f"{state.incident.reason} It speaks again since {at:%Y-%m-%d %H:%M} UTC.",
-                        revision=state.incident.revision + 1,
-                    )
-                )
+                told.append(self._over(state.incident, index, f"It speaks again since {at:%Y-%m-%d %H:%M} UTC."))
                 state.incident = None
                 state.surge = self.detector.resume(state.surge, index)
             self._advance(name, state, index)
@@ -128,6 +118,18 @@ class SilenceWatch:
         if (index + 1) % self._per_hour == 0:
             told += self._hour(index)
         return told
+
+    def _over(self, incident: Incident, index: int, why: str) -> Incident:
+        at = self.detector.start_of(index + 1)
+        return replace(
+            incident,
+            state=IncidentState.RESOLVED,
+            resolved_at=at,
+            updated_at=at,
+            snoozed_until=None,
+            reason=f"{incident.reason} {why}",
+            revision=incident.revision + 1,
+        )
 
     def _advance(self, name: str, state: SourceState, index: int) -> None:
         base = state.surge.base
@@ -141,9 +143,12 @@ class SilenceWatch:
         first = index - self._per_hour + 1
         rates: dict[str, float] = {}
         seen: dict[str, int] = {}
+        told: list[Incident] = []
         for name in sorted(self.sources):
             state = self.sources[name]
             if (index - state.last) * self.detector.config.width > self.config.forget_after and name != EVERYTHING:
+                if state.incident is not None:
+                    told.append(self._over(state.incident, index, "It is not watched any more."))
                 del self.sources[name]
                 self.changed.discard(name)
                 self.learned.discard(name)
@@ -157,7 +162,6 @@ class SilenceWatch:
             if name != EVERYTHING:
                 seen[name] = sum(1 for item in state.surge.recent if item[0] >= first)
         total, expected = sum(seen.values()), sum(rates[name] for name in seen)
-        told: list[Incident] = []
         for name, rate in rates.items():
             state = self.sources[name]
             quiet = 1.0

@@ -106,6 +106,15 @@ def test_a_source_that_is_long_gone_is_forgotten() -> None:
     assert watch.dropped == {"gone"}
 
 
+def test_the_incident_of_a_forgotten_source_ends_with_it() -> None:
+    watch = SilenceWatch(SilenceConfig(forget_after=timedelta(days=2)))
+    end, dead = START + 9 * DAY, START + 5 * DAY + 8 * 12
+    sources = {"a": usual(START, end), "b": usual(START, end), "c": usual(START, dead)}
+    told = [incident for _, incident in run(watch, START, end, sources)]
+    assert [incident.state for incident in told] == [IncidentState.OPEN, IncidentState.RESOLVED]
+    assert told[1].reason.endswith("It is not watched any more.")
+
+
 def test_there_is_a_limit_of_sources() -> None:
     watch = SilenceWatch(SilenceConfig(limit=10))
     for n in range(50):
