@@ -64,7 +64,7 @@ class Track:
     incident: Incident
     window: timedelta
     told_at: datetime
-    told_observed: float
+    told_excess: float
     told_stories: int
     stories: frozenset[str]
     """Driving stories seen so far."""
@@ -76,7 +76,7 @@ class Track:
             "incident": self.incident.id,
             "window": self.window.total_seconds(),
             "told_at": time_to_str(self.told_at),
-            "told_observed": self.told_observed,
+            "told_excess": self.told_excess,
             "told_stories": self.told_stories,
             "stories": sorted(self.stories),
             "calm_since": time_to_str(self.calm_since) if self.calm_since else None,
@@ -91,7 +91,7 @@ class Track:
                 incident=incident,
                 window=timedelta(seconds=doc["window"]),
                 told_at=time_from_str(doc["told_at"]),
-                told_observed=float(doc["told_observed"]),
+                told_excess=float(doc["told_excess"]),
                 told_stories=int(doc["told_stories"]),
                 stories=frozenset(doc["stories"]),
                 calm_since=time_from_str(calm) if calm else None,
@@ -202,7 +202,7 @@ class IncidentBook:
             incident=incident,
             window=finding.window,
             told_at=at,
-            told_observed=finding.observed,
+            told_excess=finding.observed - finding.expected,
             told_stories=len(drive.stories),
             stories=drive.story_ids,
         )
@@ -213,8 +213,13 @@ class IncidentBook:
         track.stories = track.stories | drive.story_ids
         severity = severity_of(config, finding, candidate.q)
         worse = _RANK[severity] > _RANK[old.severity]
-        grown = finding.observed >= config.growth * track.told_observed
-        fresh = len(track.stories) >= track.told_stories + max(3.0, (config.growth - 1) * track.told_stories)
+        # Windows differ in length: what grows is the excess, and only while it is out of the ordinary.
+        excess = finding.observed - finding.expected
+        unusual = finding.p_value <= config.hold_p
+        grown = unusual and excess >= config.growth * track.told_excess
+        fresh = unusual and len(track.stories) >= track.told_stories + max(
+            3.0, (config.growth - 1) * track.told_stories
+        )
         if old.state is IncidentState.SNOOZED or (old.state is IncidentState.ACKNOWLEDGED and not worse):
             return None
         if not worse and not ((grown or fresh) and at - track.told_at >= config.update_every):
@@ -244,7 +249,7 @@ class IncidentBook:
                 q_value=candidate.q,
             )
         track.incident = incident
-        track.told_at, track.told_observed, track.told_stories = at, finding.observed, len(track.stories)
+        track.told_at, track.told_excess, track.told_stories = at, excess, len(track.stories)
         return incident
 
     def _host(self, candidate: Candidate) -> Track | None:
