@@ -84,7 +84,7 @@ def finish(
             "split": "by hash of the normalised text (case, URLs, cashtags, punctuation, white space removed)",
             "data": found.to_dict(),
             "parameters": sum(p.numel() for p in network.parameters()),
-            "fit": {"epochs": fit.epochs, "tokens_per_second": round(fit.tokens_per_second, 1)},
+            "fit": {"epochs": fit.epochs},
             "test": _test_figures(config, parts, int8, float32, temperatures, baseline=baseline),
             "batch_sensitivity": _batch_sensitivity(engine, test_ids),
             "also": [],

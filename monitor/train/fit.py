@@ -31,10 +31,9 @@ _UNLABELLED = -100  # what cross-entropy ignores
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
-    """What the loop did: figures per epoch, and the rate over the epochs of this process."""
+    """What the loop did: figures per epoch, those before a resume included."""
 
     epochs: list[dict[str, float]]
-    tokens_per_second: float
 
 
 def encode(tokenizer: Tokenizer, steps: Preprocessing, texts: Sequence[str]) -> list[list[int]]:
@@ -217,7 +216,6 @@ class Trainer:
 
     def run(self) -> FitResult:
         """Trains the epochs that are left. Raises TrainError when the loss is no number."""
-        tokens_seen, seconds = 0, 0.0
         while self.epoch < self.config.fit.epochs:
             torch.manual_seed(self.config.seed * 1000 + self.epoch)
             items, batches = self._plan(self.epoch)
@@ -234,7 +232,6 @@ class Trainer:
                         f"loss {np.mean(losses[-50:]):.4f} {rate:,.0f} tokens/s"
                     )
             elapsed = time.monotonic() - began
-            tokens_seen, seconds = tokens_seen + epoch_tokens, seconds + elapsed
             self.epoch += 1
             figures = {"epoch": float(self.epoch), "loss": float(np.mean(losses)), "seconds": round(elapsed, 1)}
             if self.evaluate is not None:
@@ -242,7 +239,7 @@ class Trainer:
             self.history.append(figures)
             self.report("epoch done: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             self.save()
-        return FitResult(epochs=self.history, tokens_per_second=tokens_seen / seconds if seconds else 0.0)
+        return FitResult(epochs=self.history)
 
     def save(self) -> None:
         """Writes the checkpoint, whole or not at all."""
