@@ -90,6 +90,9 @@ class SilenceWatch:
                     continue
                 state = self.sources[name] = SourceState(surge=self.detector.begin(index), last=index)
                 self.learned.add(name)
+            elif state.active == 0 and index <= state.surge.index:
+                # A first poll brings its newest items first: the watch begins with the oldest of them.
+                state.surge, state.last = self.detector.begin(index), index
             if index not in state.heard:
                 state.heard.add(index)
                 self.changed.add(name)

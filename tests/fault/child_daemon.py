@@ -155,6 +155,7 @@ async def main(plan: dict[str, Any]) -> None:
         await daemon.drained()
         assert daemon.storage is not None
         while await daemon.storage.state.list("outbox"):
+            clock.extend(clock.now() + timedelta(seconds=10))  # retries wait for their time
             await asyncio.sleep(0.05)
         stop.set()
 

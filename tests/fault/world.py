@@ -3,6 +3,7 @@ Slack that keeps what it is told."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class World:
         self.messages: dict[str, dict[str, Any]] = {}
         app = web.Application()
         app.router.add_get("/feed/{name}", self._feed)
-        app.router.add_post("/api/{method}", self._slack)
+        app.router.add_route("*", "/api/{method}", self._slack)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.base = ""
 
@@ -112,15 +113,22 @@ class World:
 
     async def _slack(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        form = await (request.json() if request.content_type == "application/json" else request.post())
-        text = str(form.get("metadata") or form.get("text"))
+        if method == "conversations.history":
+            found = [{"ts": ts, "metadata": message.get("metadata")} for ts, message in self.messages.items()]
+            return web.json_response({"ok": True, "messages": found[::-1]})
+        body: dict[str, Any] = dict(
+            await (request.json() if request.content_type == "application/json" else request.post())
+        )
+        metadata = body.get("metadata") or "{}"
+        body["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
+        incident = str(body["metadata"].get("event_payload", {}).get("incident"))
         if method == "chat.postMessage":
             ts = f"{len(self.messages) + 1}.000100"
-            self.messages[ts] = dict(form)
-            self.posts[text] += 1
+            self.messages[ts] = body
+            self.posts[incident] += 1
             return web.json_response({"ok": True, "channel": "C1", "ts": ts})
-        if method == "chat.update" and str(form["ts"]) in self.messages:
-            self.messages[str(form["ts"])] = dict(form)
-            self.updates[text] += 1
-            return web.json_response({"ok": True, "channel": "C1", "ts": str(form["ts"])})
+        if method == "chat.update" and str(body["ts"]) in self.messages:
+            self.messages[str(body["ts"])] |= body
+            self.updates[incident] += 1
+            return web.json_response({"ok": True, "channel": "C1", "ts": str(body["ts"])})
         return web.json_response({"ok": False, "error": "unknown_method"})

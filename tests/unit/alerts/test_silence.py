@@ -157,3 +157,13 @@ def test_times_are_those_of_the_gap() -> None:
     opened = told[0][1].opened_at
     assert isinstance(opened, datetime)
     assert opened - MONDAY > timedelta(days=5, hours=9)
+
+
+def test_a_first_poll_may_bring_its_newest_items_first() -> None:
+    watch = SilenceWatch()
+    for index in (START + 9, START + 4, START + 6):
+        watch.arrive("a", index)
+    for index in range(START + 4, START + 10):
+        watch.close(index)
+    assert watch.sources["a"].active == 3
+    assert watch.sources["a"].last == START + 9
