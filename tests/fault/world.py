@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
-DAYS = 9
+DAYS = 5
 SURGE = START + timedelta(days=DAYS - 1, hours=12)
 END = START + timedelta(days=DAYS)
 FEEDS = ("alpha", "beta", "gamma", "delta", "epsilon")
