@@ -70,7 +70,7 @@ class EntitiesSection(_Section):
 class DetectSection(_Section):
     """When an incident opens. See docs/detector.md."""
 
-    bucket_minutes: int = Field(5, ge=1, le=60, description="Width of the time buckets; must divide 60.")
+    bucket_minutes: int = Field(5, ge=1, le=30, description="Width of the time buckets; must divide 60.")
     grace: float = Field(60, ge=0, description="Seconds a bucket stays open after its end.")
     tick: Positive = Field(15, description="Seconds between detector ticks.")
 
