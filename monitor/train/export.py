@@ -58,8 +58,19 @@ def export_float(network: MultiTaskNetwork, path: Path, *, max_tokens: int) -> N
             logger.setLevel(level)
     graph = onnx.load(str(path))
     _name_parameters(graph, network)
+    _strip(graph)
     onnx.save(graph, str(path))
     _check(network, path)
+
+
+def _strip(graph: Any) -> None:
+    """Removes what the exporter notes of the machine it ran on: stack traces with paths, by node and value."""
+    graph.doc_string = graph.graph.doc_string = ""
+    del graph.graph.metadata_props[:]
+    del graph.graph.value_info[:]
+    for item in (*graph.graph.node, *graph.graph.initializer, *graph.graph.input, *graph.graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
 
 
 def _name_parameters(graph: Any, network: MultiTaskNetwork) -> None:

@@ -51,6 +51,13 @@ def test_the_card_holds_the_measured_figures(artefact: Artefact) -> None:
             assert f"| {task} | {source} | {row['n']} | {100 * row['accuracy']:.2f} |" in card
 
 
+def test_nothing_of_the_machine_it_was_made_on_is_in_it(artefact: Artefact) -> None:
+    for file in artefact.path.iterdir():
+        content = file.read_bytes()
+        for trace in (b"site-packages", b"network.py", str(Path.cwd()).encode(), str(artefact.path.parent).encode()):
+            assert trace not in content, file
+
+
 def test_no_checkpoint_or_scratch_is_left_in_the_artefact(artefact: Artefact) -> None:
     assert sorted(file.name for file in artefact.path.iterdir()) == [
         "MODEL_CARD.md", "SHA256SUMS", "config.json", "metrics.json", "model.int8.onnx", "model.safetensors",
