@@ -25,8 +25,8 @@ def needs_model() -> pytest.MarkDecorator:
     try:
         packaged()
     except ArtefactMissingError as error:
-        return pytest.mark.skip(reason=str(error))
-    return pytest.mark.usefixtures()
+        return pytest.mark.skipif(True, reason=str(error))
+    return pytest.mark.skipif(False, reason="")
 
 
 @dataclass

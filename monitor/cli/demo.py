@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 3600.0
 """Seconds of the scenario between polls of a feed."""
 
-_STRIDE = timedelta(hours=6)
+_STRIDE = timedelta(minutes=90)
 """How far time may run ahead of the last look at how the daemon follows."""
 
 _COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
@@ -49,7 +49,7 @@ class _Outcome:
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave feeds and databases open until Ctrl-C.")] = False,
-    seconds: Annotated[float, typer.Option(help="Real seconds that the scenario's weeks are played in.", min=5)] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Real seconds that the scenario's weeks are played in.", min=5)] = 70.0,
 ) -> None:
     """Play a packaged scenario over loopback feeds through the whole daemon; needs no server and no internet."""
     from monitor.obs.logging import configure_logging
@@ -158,7 +158,7 @@ async def _watch(console: Console, scenario: Scenario, daemon: Daemon, clock: Fa
         incidents: list[Incident] = []
         while True:
             now = clock.now()
-            if not await daemon.is_behind(overdue=timedelta(seconds=2 * POLL_INTERVAL), pending=300):
+            if not await daemon.is_behind(overdue=timedelta(seconds=POLL_INTERVAL), pending=200):
                 clock.extend(min(end, now + _STRIDE))
             total = (await daemon.storage.store.search(SearchQuery(limit=1))).total
             incidents = [incident_from_dict(doc) for _, doc in await state.list(INCIDENT_KIND)]
@@ -173,7 +173,7 @@ async def _watch(console: Console, scenario: Scenario, daemon: Daemon, clock: Fa
             )
             if now >= end and daemon.polled_since(scenario.end):
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
     await daemon.drained()
     return [incident_from_dict(doc) for _, doc in await state.list(INCIDENT_KIND)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,26 @@ async def test_dlq_without_a_data_folder_says_what_to_do(tmp_path: Path) -> None
     result = await command("dlq", "ls", cwd=tmp_path)
     assert result.code == 1
     assert "riskwire run" in result.err
+
+
+async def test_a_damaged_or_newer_database_is_named_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "riskwire.toml").write_text(
+        "data_dir = 'data'\n[observe]\nlisten = ''\n[[sources]]\nname='x'\nurl='http://x.example/'\n", encoding="utf-8"
+    )
+    async with open_storage(tmp_path / "data", SystemClock()):
+        pass
+    path = tmp_path / "data" / "state.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 999")
+    newer = await command("run", cwd=tmp_path)
+    assert newer.code == 1
+    assert "state.db" in newer.err
+    assert "newer" in newer.err
+    path.write_bytes(b"this is not a database" * 500)
+    damaged = await command("run", cwd=tmp_path)
+    assert damaged.code == 1
+    assert "state.db" in damaged.err
+    assert "Traceback" not in newer.err + damaged.err
+    report = await command("doctor", "--offline", cwd=tmp_path)
+    assert report.code == 1
+    assert "state.db" in report.out
