@@ -24,7 +24,7 @@ _HOUR = timedelta(hours=1)
 class IncidentConfig:
     """When an incident opens, changes and ends."""
 
-    open_q: float = 0.05
+    open_q: float = 0.02
     """False discovery rate over all series of a tick up to which an incident opens."""
     hold_p: float = 1e-2
     """p-value up to which an open incident goes on."""

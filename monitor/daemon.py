@@ -171,7 +171,8 @@ class Daemon:
             )
         if "ingest" in self.roles:
             self._build_ingest(storage, scheduler, sources)
-        scheduler.every("housekeeping", 6 * 3600.0, self._housekeeping)
+        # At most once a real minute, however fast the clock runs.
+        scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
 
     def _notifiers(self) -> dict[str, Notifier]:
         if not self._alerting:

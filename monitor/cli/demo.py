@@ -119,7 +119,8 @@ def _settings(scenario: Scenario, base_url: str, data_dir: Path, rate: float) ->
         # The banks and firms that come to harm are invented.
         entities=EntitiesSection(watchlists=(scenario.watchlist,)),
         # A tick costs a few milliseconds whatever it finds: ten a second are enough at any rate.
-        detect=DetectSection(tick=max(300.0, 0.1 * rate)),
+        # With hourly polls, buckets stay open until every article published in them can have come.
+        detect=DetectSection(tick=max(300.0, 0.1 * rate), grace=3 * POLL_INTERVAL),
         observe=ObserveSection(listen=""),
         sources=tuple(
             SourceEntry.model_validate(
@@ -150,8 +151,8 @@ async def _watch(console: Console, scenario: Scenario, daemon: Daemon, clock: Fa
     assert daemon.storage is not None
     state = daemon.storage.state
     seen: set[str] = set()
-    # One hour more than the scenario, so that the last buckets close.
-    end = scenario.end + timedelta(hours=1)
+    # A little more than the scenario, so that the last buckets close.
+    end = scenario.end + timedelta(seconds=5 * POLL_INTERVAL)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=(scenario.end - scenario.start).total_seconds())

@@ -53,5 +53,6 @@ def configure_logging(level: str = "info", *, style: str = "auto", stream: TextI
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
-    # It warns whenever a tick is due while the last one runs; that is how ticks are meant to coalesce.
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # It complains whenever a tick is due while the last one runs (so ticks are meant to coalesce) and of jobs that a
+    # shutdown cancels; what jobs raise otherwise stops the daemon and is reported by it.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
