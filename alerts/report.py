@@ -204,7 +204,7 @@ def _overview(hours: HourSums, incidents: Sequence[Incident]) -> str:
             f"{opened[day]} incidents opened</title></rect>"
         )
         middle.append(f"{x + step / 2:.1f},{(height - bottom) * (1.0 - mean / top):.1f}")
-        if place % max(1, len(days) // 12) == 0:
+        if place % max(1, -(-len(days) // 9)) == 0:  # a date needs a ninth of the width
             parts.append(f'<text x="{x:.1f}" y="{height - 6:.0f}">{_day(day)}</text>')
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="negative stories per day">{"".join(parts)}'
