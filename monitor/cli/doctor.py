@@ -38,14 +38,13 @@ def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the sources.")] = False,
 ) -> None:
     """Check every configured part and say what to do. Exit code 1 when something has to be mended."""
-    from monitor.config import load_settings
+    from monitor.config import DEFAULT_FILE, load_settings
     from monitor.obs.logging import configure_logging
 
     configure_logging("error")
     settings = load_settings(config)
-    verdicts = [
-        Verdict(part="configuration", status="ok", finding=f"{config or 'defaults or riskwire.toml'} is valid.")
-    ]
+    used = str(config or (DEFAULT_FILE if DEFAULT_FILE.exists() else "The default configuration"))
+    verdicts = [Verdict(part="configuration", status="ok", finding=f"{used} is valid.")]
     verdicts += asyncio.run(examine(settings, offline=offline))
     table = Table("part", "", "finding", "next step", show_lines=False)
     for verdict in verdicts:
