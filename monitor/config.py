@@ -219,7 +219,7 @@ def _refuse_unknown_environment() -> None:
     """pydantic-settings overlooks unknown variables; a misspelt override must not go unnoticed."""
     fields = Settings.model_fields
     for variable in os.environ:
-        if not variable.startswith("RISKWIRE_") or variable in ENVIRONMENT_ALSO:
+        if not variable.startswith("RISKWIRE_") or variable.startswith(_NOT_CONFIGURATION):
             continue
         section, _, key = variable.removeprefix("RISKWIRE_").lower().partition("__")
         if section not in fields:
@@ -230,8 +230,8 @@ def _refuse_unknown_environment() -> None:
             raise ConfigError(_unknown("environment", variable, known))
 
 
-ENVIRONMENT_ALSO = frozenset({"RISKWIRE_SHARED"})
-"""Variables with our prefix that are no configuration (used by tests and benchmarks)."""
+_NOT_CONFIGURATION = ("RISKWIRE_SHARED", "RISKWIRE_TEST_")
+"""Variables with our prefix that tests and benchmarks use."""
 
 
 def _unknown(where: str, key: str, known: list[str]) -> str:

@@ -75,7 +75,9 @@ class Result:
     err: str
 
 
-async def command(*words: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None) -> Result:
+async def command(
+    *words: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None, timeout: float = 100
+) -> Result:
     """Runs ``riskwire`` with ``words`` in ``cwd``."""
     child = await asyncio.create_subprocess_exec(
         str(RISKWIRE),
@@ -86,6 +88,6 @@ async def command(*words: str, cwd: Path, stdin: str = "", env: dict[str, str] |
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(timeout):
         out, err = await child.communicate(stdin.encode("utf-8", "surrogateescape"))
     return Result(child.returncode or 0, out.decode(), err.decode())

@@ -1,6 +1,6 @@
 """A daemon in a process of its own that can be told where to die: ``child_daemon.py JSON``.
 
-The configuration is one JSON object: data, feeds (url by name), slack, start, end, t0, rate, die ([point, count]
+The configuration is one JSON object: data, feeds (url by name), slack, now, end, rate, die ([point, count]
 or null).
 Prints READY when it works and DONE when everything up to ``end`` has been polled, scored, watched and told.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -103,9 +102,8 @@ class DyingNotifier:
 async def main(plan: dict[str, Any]) -> None:
     """Runs the daemon until everything is done or until told to die."""
     death = Death(*(plan["die"] or ("never", 1)))
-    start, end = datetime.fromisoformat(plan["start"]), datetime.fromisoformat(plan["end"])
-    passed = (time.monotonic() - plan["t0"]) * plan["rate"]
-    clock = FastClock(min(end, start + timedelta(seconds=passed)), plan["rate"], horizon=end)
+    now, end = datetime.fromisoformat(plan["now"]), datetime.fromisoformat(plan["end"])
+    clock = FastClock(now, plan["rate"], horizon=now)  # time begins when the daemon works
     interval = 0.15 * plan["rate"]
     settings = Settings.model_validate(
         {
@@ -150,6 +148,7 @@ async def main(plan: dict[str, Any]) -> None:
     async def finish() -> None:
         await daemon.started.wait()
         print("READY", flush=True)
+        clock.extend(end)
         while clock.now() < end or not daemon.polled_since(end):
             await asyncio.sleep(0.05)
         await daemon.drained()

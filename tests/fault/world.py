@@ -60,7 +60,8 @@ class World:
     def __init__(self, *, seconds: float) -> None:
         self.items = items()
         self.rate = (END - START).total_seconds() / seconds
-        self.t0 = time.monotonic()
+        self._anchor = START
+        self._since: float | None = None
         self.posts: Counter[str] = Counter()
         self.updates: Counter[str] = Counter()
         self.messages: dict[str, dict[str, Any]] = {}
@@ -70,13 +71,20 @@ class World:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.base = ""
 
-    def restart_clock(self) -> None:
-        """Lets the simulated time begin now."""
-        self.t0 = time.monotonic()
-
     def now(self) -> datetime:
         """The simulated time, the same that the daemon's clock shows."""
-        return min(END, START + timedelta(seconds=(time.monotonic() - self.t0) * self.rate))
+        if self._since is None:
+            return self._anchor
+        return min(END, self._anchor + timedelta(seconds=(time.monotonic() - self._since) * self.rate))
+
+    def hold(self) -> None:
+        """Time stands still: no daemon runs. (How long a process takes to start must not decide what is news.)"""
+        self._anchor, self._since = self.now(), None
+
+    def release(self) -> None:
+        """Time goes on: a daemon is ready."""
+        if self._since is None:
+            self._since = time.monotonic()
 
     async def __aenter__(self) -> World:
         await self._runner.setup()
@@ -93,9 +101,8 @@ class World:
             "data": data,
             "feeds": {name: f"{self.base}/feed/{name}" for name in FEEDS},
             "slack": f"{self.base}/api/",
-            "start": START.isoformat(),
+            "now": self.now().isoformat(),
             "end": END.isoformat(),
-            "t0": self.t0,
             "rate": self.rate,
             "die": die,
         }
