@@ -2,7 +2,8 @@
 
 The configuration is one JSON object: data, feeds (url by name), slack, now, end, rate, die ([point, count]
 or null).
-Prints READY when it works and DONE when everything up to ``end`` has been polled, scored, watched and told.
+Prints READY and the monotonic time when it works, and DONE when everything up to ``end`` has been polled, scored,
+watched and told.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -147,8 +149,8 @@ async def main(plan: dict[str, Any]) -> None:
 
     async def finish() -> None:
         await daemon.started.wait()
-        print("READY", flush=True)
         clock.extend(end)
+        print(f"READY {time.monotonic()}", flush=True)
         while clock.now() < end or not daemon.polled_since(end):
             await asyncio.sleep(0.05)
         await daemon.drained()

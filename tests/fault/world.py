@@ -18,6 +18,8 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 5
 SURGE = START + timedelta(days=DAYS - 1, hours=12)
 END = START + timedelta(days=DAYS)
+PRINTING = timedelta(hours=2)
+"""How long after its time an item is in its feed, so that none is from the future for a poll that is under way."""
 FEEDS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
 _SUBJECTS = ("Lender", "Insurer", "Carmaker", "Miner", "Retailer", "Airline", "Utility", "Brewer", "Builder")
@@ -81,10 +83,9 @@ class World:
         """Time stands still: no daemon runs. (How long a process takes to start must not decide what is news.)"""
         self._anchor, self._since = self.now(), None
 
-    def release(self) -> None:
-        """Time goes on: a daemon is ready."""
-        if self._since is None:
-            self._since = time.monotonic()
+    def release(self, since: float) -> None:
+        """Time goes on: a daemon is ready since that monotonic time, at which its own clock began to run."""
+        self._since = since
 
     async def __aenter__(self) -> World:
         await self._runner.setup()
@@ -113,7 +114,7 @@ class World:
             f"<item><guid isPermaLink='false'>{item.guid}</guid><title>{item.title}</title>"
             f"<link>{self.base}/story/{item.guid}</link><pubDate>{format_datetime(item.at)}</pubDate></item>"
             for item in reversed(self.items[request.match_info["name"]])
-            if item.at <= now
+            if item.at <= now - PRINTING
         )
         body = f"<?xml version='1.0'?><rss version='2.0'><channel><title>x</title>{entries}</channel></rss>"
         return web.Response(text=body, content_type="application/rss+xml")

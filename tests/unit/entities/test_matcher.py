@@ -119,7 +119,8 @@ def test_a_huge_text_takes_linear_time(matcher: EntityMatcher, unit: str) -> Non
             best = min(best, time.process_time() - began)
         return best
 
-    assert seconds(200_000) < 8 * max(seconds(50_000), 0.02)
+    # Quadratic would be sixteen times; the rest is room for a machine that is busy elsewhere.
+    assert seconds(200_000) < 12 * max(seconds(50_000), 0.05)
 
 
 _WATCHLIST = load_watchlist()
