@@ -180,6 +180,7 @@ class IngestService:
 
     async def _poll_once(self, name: str) -> datetime:
         saved = await self._state.get(CURSOR_KIND, name)
+        asked_at = self._clock.now()
         page = await self._sources[name].poll(Cursor(data=saved) if saved is not None else None)
         if page.articles:
             await self.accept(page.articles)
@@ -187,7 +188,7 @@ class IngestService:
         status = self._status[name]
         recovered = status.failures > 0
         status.failures = 0
-        status.ok_at = now
+        status.ok_at = asked_at  # what the source brought after that, this poll may not have seen
         status.articles += len(page.articles)
         next_at = page.not_before or now + timedelta(seconds=self._policy.default_interval)
         changes: list[Change] = []

@@ -26,6 +26,7 @@ from doubles import FixedScorer
 
 import monitor.app as app
 from alerts.pipeline import DetectPipeline, PipelineConfig
+from alerts.series import SeriesConfig
 from monitor.config import Settings
 from monitor.core.clock import FastClock
 from monitor.core.types import Article, EntityMention, Receipt, Scored
@@ -142,7 +143,8 @@ async def main(plan: dict[str, Any]) -> None:
         clock=clock,
         scorer=WordScorer(lambda title: 0.95 if "collapse" in title else 0.1),
         notifiers=notifiers,  # type: ignore[arg-type]
-        pipeline=DetectPipeline(PipelineConfig()),
+        # A simulated hour is a blink: what a busy machine polls late is news all the same.
+        pipeline=DetectPipeline(PipelineConfig(series=SeriesConfig(backfill_after=timedelta(hours=48)))),
     )
     stop = asyncio.Event()
     running = asyncio.create_task(daemon.run(stop))
