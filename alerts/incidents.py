@@ -284,18 +284,33 @@ class IncidentBook:
         return mild and candidate.finding.key.scope is Scope.TOPIC and common >= self.config.overlap * max(1, len(mine))
 
     def _join(self, host: Track, candidate: Candidate, at: datetime) -> Incident | None:
-        """Notes that another series surges on the same stories; told only when that makes it worse."""
+        """Notes that another series surges on the same stories; told when worse, or when it names whom it concerns."""
         old = host.incident
         key = candidate.finding.key
+        title = old.title
         if key not in old.related:
-            host.incident = old = replace(old, related=tuple(sorted((*old.related, key))))
+            related = tuple(sorted((*old.related, key)))
+            host.incident = old = replace(old, related=related, title=self._joint_title(old.key, related))
         host.stories = host.stories | candidate.drive.story_ids
         severity = severity_of(self.config, candidate.finding, candidate.q)
-        if _RANK[severity] <= _RANK[old.severity] or old.state is IncidentState.SNOOZED:
+        worse = _RANK[severity] > _RANK[old.severity]
+        renamed = old.title != title and old.state is IncidentState.OPEN
+        if not (worse or renamed) or old.state is IncidentState.SNOOZED:
             return None
+        severity = severity if worse else old.severity
         host.incident = replace(old, severity=severity, updated_at=at, revision=old.revision + 1)
         host.told_at = at
         return host.incident
+
+    def _joint_title(self, key: SeriesKey, related: Sequence[SeriesKey]) -> str:
+        """The title of an incident whose series is broader than what joined it: "all news: Some Bank"."""
+        if key.scope is Scope.ENTITY:
+            return self.title(key)
+        narrower = [other for other in related if other.scope is Scope.ENTITY]
+        if not narrower and key.scope is Scope.ALL:
+            narrower = [other for other in related if other.scope is Scope.TOPIC]
+        names = ", ".join(self.title(other) for other in narrower[:3])
+        return f"{self.title(key)}: {names}" if names else self.title(key)
 
     def settle(self, active: Mapping[SeriesKey, bool], at: datetime) -> list[Incident]:
         """Ends snoozes that are due and resolves incidents that have been calm long enough; returns those to tell.

@@ -18,7 +18,9 @@ async def test_the_demo_finds_what_is_planned(tmp_path: Path) -> None:
     titles = [line for line in result.out.splitlines() if line.startswith("╭─")]
     for name in ("Caldermoor Bank", "Energy and oil", "Quillhaven", "pacific-tape"):
         assert any(name in title for title in titles), name
-    assert not any("CRITICAL" in title and "all news" in title for title in titles)
+    # Time runs with the machine, so chance decides on incidents of no weight; a false critical one is a failure.
+    planned = ("Caldermoor Bank", "Energy and oil", "Quillhaven")
+    assert [t for t in titles if "CRITICAL" in t and not any(name in t for name in planned)] == []
     assert f"{len(Scenario.load().articles):,}" in result.out
     assert "words that weighed most" in result.out
     assert "Traceback" not in result.err

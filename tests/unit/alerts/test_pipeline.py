@@ -12,6 +12,7 @@ import pytest
 from doubles import DictState
 from news import MONDAY, Timeline, background, burst, scored
 
+from alerts.incidents import IncidentBook, IncidentConfig
 from alerts.pipeline import INCIDENT, KINDS, DetectPipeline, PipelineConfig, load_docs, with_words
 from alerts.silence import SilenceConfig
 from monitor.core.codec import dumps, incident_from_dict, loads
@@ -449,3 +450,13 @@ def test_time_is_aware(timeline: Timeline) -> None:
     watermark = timeline.pipeline.watermark
     assert isinstance(watermark, datetime)
     assert watermark.utcoffset() == timedelta(0)
+
+
+def test_a_broad_incident_is_titled_with_whom_it_concerns() -> None:
+    everything = SeriesKey(scope=Scope.ALL, value="*")
+    topic, bank = SeriesKey(scope=Scope.TOPIC, value="macro"), SeriesKey(scope=Scope.ENTITY, value="bank")
+    book = IncidentBook(IncidentConfig(), names={everything: "all news", topic: "Macro", bank: "Some Bank"})
+    assert book._joint_title(everything, (topic,)) == "all news: Macro"
+    assert book._joint_title(everything, (bank, topic)) == "all news: Some Bank"
+    assert book._joint_title(topic, (bank, everything)) == "Macro: Some Bank"
+    assert book._joint_title(bank, (everything, topic)) == "Some Bank"
