@@ -6,8 +6,9 @@ not replayed), hands over the receipt of the message sent before, so that it is 
 and deletes the rows it has seen in one transaction. A revision that arrives meanwhile has a row of its own and stays.
 
 The window that remains: when the process dies after the notifier has sent and before the receipt is written, the row is
-sent again. An edit repeats harmlessly; a first message can appear twice unless the notifier finds its own message again
-(Slack does, by the incident id in the message's metadata, when its scopes allow).
+sent again. An edit repeats harmlessly. Before a *first* message the row is marked as begun; a later pass that finds the
+mark hands the notifier an empty receipt, and Slack then looks for its message by the incident id in the metadata and
+edits it. Only where its scopes do not allow to read the channel's history can a first message appear twice.
 """
 
 from __future__ import annotations
@@ -138,6 +139,12 @@ class Outbox:
             )
             return await self._undelivered(parcel, gone), gone
         previous = _receipt(parcel.notifier, await self._state.get(RECEIPT, parcel.owner))
+        if previous is None and parcel.begun:
+            # An earlier attempt ended unknown: the empty receipt asks the notifier to look for its own message first.
+            previous = Receipt(notifier=parcel.notifier)
+        elif previous is None:
+            parcel.row = {**parcel.row, "begun": True}
+            await self._state.apply([Put(kind=OUTBOX, key=parcel.key, value=parcel.row)])
         try:
             receipt = await notifier.send(incident, previous)
         except RetryableNotifyError as error:
@@ -197,6 +204,8 @@ class _Parcel:
     key: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
+    begun: bool = False
+    """An attempt was begun whose end nobody recorded."""
     dues: list[str] = field(default_factory=list)
 
     def add(self, key: str, row: Mapping[str, Any]) -> None:
@@ -204,6 +213,7 @@ class _Parcel:
         self.keys.append(key)
         self.key, self.row = key, row
         self.attempts = max(self.attempts, int(row.get("attempts", 0)))
+        self.begun = self.begun or bool(row.get("begun"))
         if row.get("due") is not None:
             self.dues.append(str(row["due"]))
 

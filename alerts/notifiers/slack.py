@@ -173,7 +173,7 @@ class SlackNotifier:
             "metadata": {"event_type": EVENT_TYPE, "event_payload": {"incident": incident.id}},
         }
         known = dict(previous.data) if previous is not None else None
-        if known is None and incident.revision > 1:
+        if not known and (previous is not None or incident.revision > 1):
             known = await self._find(client, incident.id)
         if known is not None and known.get("ts"):
             try:

@@ -188,5 +188,6 @@ class Notifier(Protocol):
     name: str
 
     async def send(self, incident: Incident, previous: Receipt | None) -> Receipt:
-        """Sends, or edits the message that ``previous`` names. Raises RetryableNotifyError or
+        """Sends, or edits the message that ``previous`` names. A receipt without data says that an earlier attempt
+        may have got through: look for its message first where that is possible. Raises RetryableNotifyError or
         PermanentNotifyError; nothing else. Ends within its own time cap."""

@@ -200,6 +200,13 @@ class TestSlackMessages:
         assert len(server.messages) == 1
         assert receipt.data["ts"] == next(iter(server.messages))[1]
 
+    async def test_an_empty_receipt_makes_it_look_for_its_first_message(self, server: SlackServer) -> None:
+        notifier = slack_notifier(server)
+        sent = await notifier.send(incident(), None)
+        again = await notifier.send(incident(), Receipt(notifier=sent.notifier))
+        assert again.data == sent.data
+        assert len(server.messages) == 1
+
     async def test_without_the_history_scope_it_posts_anew(self, server: SlackServer) -> None:
         server.history_allowed = False
         await slack_notifier(server).send(incident(revision=2), None)

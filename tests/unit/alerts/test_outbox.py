@@ -43,12 +43,14 @@ class Desk:
     troubles: list[Exception] = field(default_factory=list)
     sent: list[tuple[str, int, str]] = field(default_factory=list)
     calls: int = 0
+    given: list[Receipt | None] = field(default_factory=list)
 
     async def send(self, incident: Incident, previous: Receipt | None) -> Receipt:
         self.calls += 1
+        self.given.append(previous)
         if self.troubles:
             raise self.troubles.pop(0)
-        message = previous.data["message"] if previous else f"m{len({m for *_, m in self.sent}) + 1}"
+        message = previous.data["message"] if previous and previous.data else f"m{len({m for *_, m in self.sent}) + 1}"
         self.sent.append((incident.id, incident.revision, message))
         return Receipt(notifier=self.name, data={"message": message})
 
@@ -200,15 +202,24 @@ async def test_a_revision_that_arrives_while_sending_stays(world: World) -> None
     assert not world.rows()
 
 
-async def test_the_documented_window_sends_again_and_loses_nothing(world: World) -> None:
+async def test_after_an_attempt_whose_end_is_unknown_the_notifier_is_asked_to_look_first(world: World) -> None:
     """The process dies after the notifier has sent and before the receipt is stored."""
     await world.put(incident())
-    world.state.fail_next = StorageError("the disk went away")
+    send = world.desk.send
+
+    async def send_and_die(told: Incident, previous: Receipt | None) -> Receipt:
+        receipt = await send(told, previous)
+        world.state.fail_next = StorageError("the disk went away")
+        return receipt
+
+    world.desk.send = send_and_die  # type: ignore[method-assign]
     with pytest.raises(StorageError):
         await world.outbox.run_once()
     assert world.rows()
+    world.desk.send = send  # type: ignore[method-assign]
     assert (await Outbox(world.state, {"desk": world.desk}, world.clock).run_once()).sent == 1
     assert [item[:2] for item in world.desk.sent] == [("one", 1), ("one", 1)]
+    assert world.desk.given == [None, Receipt(notifier="desk")]
     assert not world.rows()
 
 
