@@ -113,14 +113,13 @@ def test_a_huge_text_takes_linear_time(matcher: EntityMatcher, unit: str) -> Non
     def seconds(size: int) -> float:
         text = (unit * (size // len(unit) + 1))[:size]
         best = float("inf")
-        for _ in range(2):
+        for _ in range(5):  # the best of five: a busy machine slows single runs
             began = time.process_time()
             matcher.find(text)
             best = min(best, time.process_time() - began)
         return best
 
-    # Quadratic would be sixteen times; the rest is room for a machine that is busy elsewhere.
-    assert seconds(200_000) < 12 * max(seconds(50_000), 0.05)
+    assert seconds(200_000) < 8 * max(seconds(50_000), 0.02)
 
 
 _WATCHLIST = load_watchlist()
