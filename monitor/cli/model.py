@@ -36,7 +36,7 @@ def show(
         "torch_weights": artefact.safetensors is not None,
         "tasks": {
             name: {
-                "temperature": task.temperature,
+                "temperature": task.calibration.temperature,
                 "labels": {label: dict(task.names.get(label, {})) for label in task.labels},
                 "test": {
                     source: {key: row[key] for key in ("n", "accuracy", "macro_f1", "ece")}

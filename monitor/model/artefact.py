@@ -1,6 +1,6 @@
 """The model artefact: one folder that carries weights, tokenizer, labels, preprocessing, calibration and hashes.
 
-config.json      format version, tasks, labels, display names, preprocessing, temperatures, encoder shape
+config.json      format version, tasks, labels, display names, preprocessing, calibration, encoder shape
 tokenizer.json   the fast tokenizer
 model.int8.onnx  what runs on the CPU
 model.safetensors  optional: float weights for the torch engine
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitor.core.errors import ArtefactMismatchError, ArtefactMissingError, ArtefactVersionError
+from monitor.model.calibration import Calibration
 from monitor.model.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ _RETRAIN = "Reinstall Riskwire, or make the artefact again with `riskwire train`
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """One head: labels in the order of its outputs, display names by label and language, and its temperature."""
+    """One head: labels in the order of its outputs, display names by label and language, and its calibration."""
 
     labels: tuple[str, ...]
     names: Mapping[str, Mapping[str, str]]
-    temperature: float
+    calibration: Calibration
 
     def display(self, label: str, lang: str = "en") -> str:
         """How people see a label; English when the language has no name for it, the id when English has none."""
@@ -81,7 +82,7 @@ class Artefact:
                 name: TaskSpec(
                     labels=tuple(task["labels"]),
                     names={label: dict(names) for label, names in task["names"].items()},
-                    temperature=float(task["temperature"]),
+                    calibration=Calibration.from_dict(task, labels=task["labels"], task=name),
                 )
                 for name, task in data["tasks"].items()
             }
@@ -91,9 +92,9 @@ class Artefact:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtefactMismatchError(f"{path / CONFIG} is incomplete: {error!r}.", hint=_RETRAIN) from error
         for task_name, task in tasks.items():
-            if len(set(task.labels)) < 2 or len(set(task.labels)) != len(task.labels) or task.temperature <= 0:
+            if len(set(task.labels)) < 2 or len(set(task.labels)) != len(task.labels):
                 raise ArtefactMismatchError(
-                    f"{path / CONFIG}: task '{task_name}' has no sound label list or temperature.", hint=_RETRAIN
+                    f"{path / CONFIG}: task '{task_name}' has no sound label list.", hint=_RETRAIN
                 )
         return cls(
             path=path,

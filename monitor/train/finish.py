@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 from monitor.model import artefact as artefacts
 from monitor.model.artefact import Artefact
 from monitor.model.batching import plan_batches
+from monitor.model.calibration import Calibration
 from monitor.model.engines.base import TOKEN_BUDGET
 from monitor.model.engines.onnx import OnnxEngine
 from monitor.model.network import MultiTaskNetwork, encoder_config
 from monitor.train.baseline import linear_svm
-from monitor.train.calibrate import temperature
+from monitor.train.calibrate import calibrate
 from monitor.train.card import render
 from monitor.train.config import TrainConfig
 from monitor.train.data import DataReport, Example
@@ -61,8 +62,8 @@ def finish(
         if safetensors:
             state = {name: value.contiguous() for name, value in network.state_dict().items()}
             save_file(state, folder / artefacts.SAFETENSORS)
-        temperatures = dict.fromkeys(config.tasks, 1.0)
-        _write_config(folder, config, network, pad, temperatures)
+        calibrations = dict.fromkeys(config.tasks, Calibration())
+        _write_config(folder, config, network, pad, calibrations)
         _write_report(folder, {}, "")
         engine = OnnxEngine(Artefact.load(folder))
 
@@ -74,8 +75,8 @@ def finish(
         float32 = predict_logits(network, test_ids, pad=pad)
         for name in config.tasks:
             places, truth = labelled(held, name)
-            temperatures[name] = temperature(held_logits[name][places], truth)
-        _write_config(folder, config, network, pad, temperatures)
+            calibrations[name] = calibrate(held_logits[name][places], truth)
+        _write_config(folder, config, network, pad, calibrations)
         _write_report(folder, {}, "")
         engine = OnnxEngine(Artefact.load(folder))
 
@@ -85,7 +86,7 @@ def finish(
             "data": found.to_dict(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "fit": {"epochs": fit.epochs},
-            "test": _test_figures(config, parts, int8, float32, temperatures, baseline=baseline),
+            "test": _test_figures(config, parts, int8, float32, calibrations, baseline=baseline),
             "batch_sensitivity": _batch_sensitivity(engine, test_ids),
             "also": [],
             "bytes": 0,
@@ -95,7 +96,9 @@ def finish(
             metrics["also"].append({"file": path.name} | evaluate_file(engine, task=task, path=path))
         metrics["bytes"] = sum(file.stat().st_size for file in folder.iterdir())
         metrics = _rounded(metrics)
-        _write_report(folder, metrics, render(config, metrics, temperatures))
+        _write_report(
+            folder, metrics, render(config, metrics, {task: found.temperature for task, found in calibrations.items()})
+        )
         loaded = Artefact.load(folder)
         _replace(folder, out)
     report(f"{loaded.id}: {metrics['bytes'] / 1e6:.1f} MB")
@@ -115,7 +118,7 @@ def _test_figures(
     parts: Mapping[str, Sequence[Example]],
     int8: Logits,
     float32: Logits,
-    temperatures: Mapping[str, float],
+    calibrations: Mapping[str, Calibration],
     *,
     baseline: bool,
 ) -> dict[str, dict[str, dict[str, object]]]:
@@ -128,9 +131,9 @@ def _test_figures(
             places, truth = labelled(parts["test"], name, source)
             if not places:
                 continue
-            row = summary(softmax(int8[name][places], temperatures[name]), truth, labels)
-            plain = summary(softmax(float32[name][places], temperatures[name]), truth, labels)
-            row["temperature"] = temperatures[name]
+            row = summary(calibrations[name].probabilities(int8[name][places]), truth, labels)
+            plain = summary(calibrations[name].probabilities(float32[name][places]), truth, labels)
+            row["temperature"] = calibrations[name].temperature
             row["ece_uncalibrated"] = ece(softmax(int8[name][places]), truth)
             row["float32"] = {key: plain[key] for key in ("accuracy", "macro_f1", "ece")}
             if baseline:
@@ -164,7 +167,7 @@ def _batch_sensitivity(engine: OnnxEngine, ids: Sequence[Sequence[int]], *, text
 
 
 def _write_config(
-    folder: Path, config: TrainConfig, network: MultiTaskNetwork, pad: int, temperatures: Mapping[str, float]
+    folder: Path, config: TrainConfig, network: MultiTaskNetwork, pad: int, calibrations: Mapping[str, Calibration]
 ) -> None:
     data = {
         "format": artefacts.FORMAT,
@@ -181,8 +184,8 @@ def _write_config(
             name: {
                 "labels": list(task.labels),
                 "names": {label: names.model_dump() for label, names in task.labels.items()},
-                "temperature": temperatures[name],
             }
+            | calibrations[name].to_dict()
             for name, task in config.tasks.items()
         },
         "made_with": {package: version(package) for package in ("riskwire", "torch", "transformers", "onnxruntime")},

@@ -51,7 +51,8 @@ class TokenEngine(ABC):
     def probabilities(self, batch: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float64]]:
         """Calibrated probabilities of one batch of token ids."""
         return {
-            task: _softmax(values, self.artefact.tasks[task].temperature) for task, values in self.logits(batch).items()
+            task: self.artefact.tasks[task].calibration.probabilities(values)
+            for task, values in self.logits(batch).items()
         }
 
     def predict_tasks(
@@ -104,10 +105,3 @@ def pad(batch: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64],
         ids[number, : len(row)] = row
         mask[number, : len(row)] = 1
     return ids, mask
-
-
-def _softmax(logits: Logits, temperature: float) -> NDArray[np.float64]:
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    powers = np.exp(scaled)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
