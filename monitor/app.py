@@ -67,6 +67,7 @@ def build_scorer(settings: Settings, clock: Clock) -> ModelScorer:
         token_budget=settings.model.token_budget,
         max_wait_seconds=settings.model.max_wait,
         cache_size=settings.model.cache_size,
+        min_precision=settings.model.min_precision,
     )
 
 

@@ -58,6 +58,12 @@ class ModelSection(_Section):
     token_budget: int = Field(4096, ge=128, description="Most tokens in one micro-batch, padding included.")
     max_wait: float = Field(0.02, ge=0, le=10, description="Seconds the first text of a batch waits for others.")
     cache_size: int = Field(50_000, ge=0, description="Results kept by text hash.")
+    min_precision: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Verdicts that are right less often than this are 'uncertain'; unset: none is.",
+    )
 
 
 class EntitiesSection(_Section):

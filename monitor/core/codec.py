@@ -207,7 +207,7 @@ def scored_to_dict(scored: Scored) -> dict[str, Any]:
         "entities": [{"id": e.id, "name": e.name, "start": e.start, "end": e.end} for e in scored.entities],
         "story_signature": scored.story_signature,
         "scored_at": time_to_str(scored.scored_at),
-    }
+    } | ({"doubts": list(scored.doubts)} if scored.doubts else {})
 
 
 def scored_from_dict(data: Mapping[str, Any]) -> Scored:
@@ -220,6 +220,7 @@ def scored_from_dict(data: Mapping[str, Any]) -> Scored:
             entities=tuple(EntityMention(**entity) for entity in data["entities"]),
             story_signature=data["story_signature"],
             scored_at=time_from_str(data["scored_at"], field="scored_at"),
+            doubts=tuple(data.get("doubts", ())),
         )
     except (KeyError, TypeError) as error:
         raise CodecError(f"A stored score is incomplete: {error}.") from error
@@ -232,13 +233,13 @@ def score_line(item: ScoredArticle) -> dict[str, Any]:
         "id": item.article.id,
         "title": item.article.title,
         "lang": item.article.lang,
-        "topic": scored.scores.topic,
+        "topic": scored.verdict("topic"),
         "topics": {name: round(p, 6) for name, p in scored.scores.topics.items()},
-        "sentiment": scored.scores.sentiment,
+        "sentiment": scored.verdict("sentiment"),
         "sentiments": {name: round(p, 6) for name, p in scored.scores.sentiments.items()},
         "entities": [{"name": e.name, "id": e.id, "start": e.start, "end": e.end} for e in scored.entities],
         "model": scored.model,
-    }
+    } | ({"doubts": list(scored.doubts)} if scored.doubts else {})
 
 
 def incident_to_dict(incident: Incident) -> dict[str, Any]:

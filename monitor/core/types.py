@@ -10,6 +10,9 @@ from enum import StrEnum
 SENTIMENTS = ("negative", "neutral", "positive")
 """The sentiment labels, in the order in which every table and file shows them."""
 
+UNCERTAIN = "uncertain"
+"""The verdict in place of a topic or sentiment of which the model is less sure than the user asked for."""
+
 JSON = object
 """A JSON value: None, bool, int, float, str, list or dict of such."""
 
@@ -102,7 +105,11 @@ class EntityMention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What the score step adds to an article. ``model`` is the artefact's id (name and content hash)."""
+    """What the score step adds to an article. ``model`` is the artefact's id (name and content hash).
+
+    ``doubts`` names what is uncertain of it: ``topic`` or ``sentiment`` when that verdict is less sure than the user
+    asked for, ``language`` when the model does not support the text's language. The scores are there all the same.
+    """
 
     article_id: str
     model: str
@@ -110,6 +117,13 @@ class Scored:
     entities: tuple[EntityMention, ...] = ()
     story_signature: str = ""
     scored_at: datetime
+    doubts: tuple[str, ...] = ()
+
+    def verdict(self, task: str) -> str:
+        """The topic or the sentiment, or ``uncertain`` when it is in doubt. ``task``: ``topic`` or ``sentiment``."""
+        if task in self.doubts:
+            return UNCERTAIN
+        return self.scores.topic if task == "topic" else self.scores.sentiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

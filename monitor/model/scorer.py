@@ -18,6 +18,7 @@ from monitor.core.types import Article, EntityMention, Scored, Scores, WordWeigh
 from monitor.model.artefact import Artefact
 from monitor.model.batching import MicroBatcher, Tokens
 from monitor.model.cache import LruCache
+from monitor.model.doubt import Doubter
 from monitor.model.engines.base import TokenEngine, check_tasks, to_scores
 from monitor.model.explain import occlusions, units
 
@@ -53,7 +54,8 @@ class ModelScorer:
     ``find_entities`` and ``signature`` are pure functions of an article; they and the tokenizer run in one thread
     beside the engine's. Texts wait at most ``max_wait_seconds`` for company, batches hold at most ``token_budget``
     tokens, at most ``capacity`` texts wait for the engine (callers beyond that are held back), and ``cache_size``
-    results are kept by hash of the prepared text.
+    results are kept by hash of the prepared text. With ``min_precision`` a verdict that is right less often than that,
+    as measured on held-out texts, is marked as in doubt (ConfigError when the model cannot promise it).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ModelScorer:
         max_wait_seconds: float = 0.01,
         capacity: int = 4096,
         cache_size: int = 20_000,
+        min_precision: float | None = None,
     ) -> None:
         check_tasks(artefact)
         if engine.model != artefact.id:
@@ -83,6 +86,7 @@ class ModelScorer:
         )
         self._cache: LruCache[Rows] = LruCache(cache_size)
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="riskwire-prepare")
+        self._doubter = Doubter(artefact, min_precision=min_precision)
         self._closed = False
 
     async def score(self, articles: Sequence[Article]) -> Sequence[Scored]:
@@ -97,14 +101,16 @@ class ModelScorer:
         results: list[Scored] = []
         for article, item in zip(articles, prepared, strict=True):
             given = article.scores
+            scores = to_scores(self._artefact, next(rows)) if given is None else given
             results.append(
                 Scored(
                     article_id=article.id,
                     model=self.model if given is None else article.model or GIVEN,
-                    scores=to_scores(self._artefact, next(rows)) if given is None else given,
+                    scores=scores,
                     entities=item.entities,
                     story_signature=item.signature,
                     scored_at=now,
+                    doubts=self._doubter.doubts(scores, item.text) if given is None else (),
                 )
             )
         return results

@@ -135,6 +135,8 @@ def _more(item: ScoredArticle) -> str | None:
     more: dict[str, Any] = {}
     if scored.entities:
         more["entities"] = [[entity.id, entity.name, entity.start, entity.end] for entity in scored.entities]
+    if scored.doubts:
+        more["doubts"] = list(scored.doubts)
     if article.meta:
         more["meta"] = dict(article.meta)
     if article.model:
@@ -197,6 +199,7 @@ def decode(source: str, lang: str, published: int, article: Sequence[Any]) -> Sc
             ),
             story_signature=signature,
             scored_at=from_micros(scored_at),
+            doubts=tuple(more.get("doubts", ())),
         ),
     )
 

@@ -117,6 +117,7 @@ async def test_an_article_comes_back_exactly(store, store_home):
             ),
             story_signature="ff00",
             scored_at=datetime(2026, 3, 2, 9, 1, tzinfo=UTC),
+            doubts=("sentiment", "language"),
         ),
     )
     plain = scored(2)
