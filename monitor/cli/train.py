@@ -40,6 +40,10 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where checkpoint and artefact go.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Checkpoint or artefact of an earlier run whose weights are trained on."),
+    ] = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also fit TF-IDF with a linear SVM on the same split.")
     ] = False,
@@ -65,6 +69,7 @@ def train(
         encoder=encoder,
         out=out,
         resume=resume,
+        start_from=start_from,
         baseline=baseline,
         safetensors=safetensors,
         evaluate_also=pairs,

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from monitor.core.errors import ConfigError, TrainError
 from monitor.model import network as networks
+from monitor.train import checkpoint as checkpoints
 from monitor.train.config import TrainConfig
 from monitor.train.data import Example, load_data
 from monitor.train.fit import Report, Trainer, encode, predict_logits
@@ -60,6 +61,7 @@ def train(
     out: Path,
     encoder: str | None = None,
     resume: bool = False,
+    start_from: Path | None = None,
     baseline: bool = False,
     safetensors: bool = True,
     evaluate_also: Sequence[tuple[str, Path]] = (),
@@ -69,17 +71,17 @@ def train(
     """Trains ``config`` on the files below ``data`` and writes the artefact ``out``/``config.name``; returns it.
 
     ``encoder`` overrides the recipe's (a local folder in place of a hub name). ``resume`` goes on from the last
-    epoch's checkpoint. ``baseline`` also fits TF-IDF with a linear SVM on the very same split. ``safetensors``
-    keeps the float weights in the artefact, for the torch engine. ``evaluate_also``
-    are (task, CSV) pairs
-    whose figures go into the metrics. Raises TrainError or ConfigError.
+    epoch's checkpoint. ``start_from`` overrides the recipe's: an earlier run's checkpoint or artefact whose weights are
+    trained on, with a fresh optimiser. ``baseline`` also fits TF-IDF with a linear SVM on the very same split.
+    ``safetensors`` keeps the float weights in the artefact, for the torch engine. ``evaluate_also`` are (task, CSV)
+    pairs whose figures go into the metrics. Raises TrainError or ConfigError.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     parts, found = load_data(config, data)
     report(f"data: {found.to_dict()}")
-    for line in (found.unreadable + found.conflicts)[:20]:
+    for line in _few(found.unreadable) + _few(found.conflicts) + _few(found.disputed):
         report(line)
     source = encoder or config.encoder
     tokenizer = load_tokenizer(source, config.preprocessing.max_tokens)
@@ -91,6 +93,10 @@ def train(
             f"encoder '{source}': cannot be loaded ({str(error).splitlines()[0]}).",
             hint="Name a folder with config.json and model.safetensors, or a model of the hub.",
         ) from error
+    earlier = start_from or (Path(config.start_from) if config.start_from else None)
+    if earlier is not None:
+        left = checkpoints.start_from(network, config, earlier)
+        report(f"started from {earlier}" + (f"; new: {', '.join(left)}" if left else ""))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,6 +132,11 @@ def train(
         evaluate_also=evaluate_also,
         report=report,
     )
+
+
+def _few(lines: Sequence[str], shown: int = 5) -> list[str]:
+    more = len(lines) - shown
+    return [*lines[:shown], *([f"… and {more} more of the kind"] if more > 0 else [])]
 
 
 def _epoch_check(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,4 +19,4 @@ def labelled(examples: Sequence[Example], task: str, source: str | None = None) 
 
 def sources_of(config: TrainConfig, task: str) -> list[str]:
     """The data sets that label ``task``, first the one that the recipe names first."""
-    return [Path(dataset.path).stem for dataset in config.data if task in dataset.labels]
+    return [dataset.source for dataset in config.data if task in dataset.labels]
