@@ -1,11 +1,10 @@
-"""What an epoch is trained on: a draw from every data set, and how its texts are changed."""
+"""What an epoch is trained on: a draw from every data set."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-from monitor.model.preprocess import without_cashtags
 from monitor.train.config import TrainConfig
 from monitor.train.data import Example
 
@@ -39,10 +38,3 @@ def tempered(sizes: dict[str, int], temperature: float) -> dict[str, int]:
     parts = {source: size ** (1 / temperature) for source, size in sizes.items()}
     factor = sum(sizes.values()) / sum(parts.values())
     return {source: max(1, round(part * factor)) for source, part in parts.items()}
-
-
-def augmented(text: str, config: TrainConfig, rng: random.Random) -> str:
-    """The text as it is shown this time."""
-    if rng.random() < config.augment.drop_cashtags:
-        text = without_cashtags(text) or text
-    return text.lower() if rng.random() < config.augment.lower_case else text

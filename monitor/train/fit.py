@@ -20,11 +20,12 @@ from monitor.core.errors import TrainError
 from monitor.model.network import MultiTaskNetwork
 from monitor.model.preprocess import Preprocessing
 from monitor.train import checkpoint as checkpoints
+from monitor.train.augment import augmented
 from monitor.train.averaging import WeightAverage
 from monitor.train.batches import bucketed
 from monitor.train.config import TrainConfig
 from monitor.train.data import Example
-from monitor.train.draw import augmented, epoch_examples
+from monitor.train.draw import epoch_examples
 from monitor.train.forward import collate, encode, predict_logits
 from monitor.train.losses import TaskLosses
 from monitor.train.optimiser import encoder_layers, freeze, parameter_groups, schedule
@@ -98,7 +99,7 @@ class Trainer:
     def _plan(self, epoch: int) -> tuple[list[tuple[Example, list[int]]], list[list[int]]]:
         rng = random.Random(f"{self.config.seed}/{epoch}/batches")
         examples = epoch_examples(self.examples, self.config, epoch)
-        ids = encode(self.tokenizer, self.steps, [augmented(ex.text, self.config, rng) for ex in examples])
+        ids = encode(self.tokenizer, self.steps, [augmented(ex.text, self.config.augment, rng) for ex in examples])
         batches = bucketed([len(row) for row in ids], batch_tokens=self.config.fit.batch_tokens, rng=rng)
         return list(zip(examples, ids, strict=True)), batches
 

@@ -121,6 +121,11 @@ class Augment(Section):
 
     drop_cashtags: float = Field(default=0.0, ge=0, le=1)
     lower_case: float = Field(default=0.0, ge=0, le=1)
+    upper_case: float = Field(default=0.0, ge=0, le=1)
+    typos: float = Field(default=0.0, ge=0, le=1)
+    """One slip of the keyboard in one longer word."""
+    slugs: float = Field(default=0.0, ge=0, le=1)
+    """An agency's mark before the text ("UPDATE 1-") or a source's behind it."""
 
 
 class Fit(Section):
