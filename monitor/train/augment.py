@@ -1,4 +1,4 @@
-"""How a training text is changed when it is drawn, so that what does not change the news does not change the verdict."""
+"""How a training text is changed when it is drawn: what does not change the news must not change the verdict."""
 
 from __future__ import annotations
 
