@@ -33,12 +33,48 @@ def per_class(truth: Ints, predicted: Ints, labels: Sequence[str]) -> dict[str, 
     return table
 
 
+def bin_of(confidence: Floats, bins: int = ECE_BINS) -> Ints:
+    """The number of the equal-width bin of each confidence."""
+    return np.asarray(np.minimum((confidence * bins).astype(np.int64), bins - 1), dtype=np.int64)
+
+
+def reliability(probabilities: Floats, truth: Ints, *, bins: int = ECE_BINS) -> list[dict[str, float]]:
+    """The bins of :func:`ece` that hold any text: their edges, ``n``, mean ``confidence`` and ``accuracy``."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    places = bin_of(confidence, bins)
+    return [
+        {
+            "from": number / bins,
+            "to": (number + 1) / bins,
+            "n": int((places == number).sum()),
+            "confidence": float(confidence[places == number].mean()),
+            "accuracy": float(correct[places == number].mean()),
+        }
+        for number in range(bins)
+        if (places == number).any()
+    ]
+
+
+def confusion(truth: Ints, predicted: Ints, labels: int) -> list[list[int]]:
+    """Texts by true label (rows) and predicted label (columns)."""
+    table = np.bincount(truth * labels + predicted, minlength=labels * labels).reshape(labels, labels)
+    return [[int(value) for value in row] for row in table]
+
+
+def brier(probabilities: Floats, truth: Ints) -> float:
+    """Brier's score over all labels (Brier 1950): the mean squared distance from the truth, 0 to 2."""
+    wanted = np.zeros_like(probabilities)
+    wanted[np.arange(len(truth)), truth] = 1.0
+    return float(((probabilities - wanted) ** 2).sum(axis=1).mean())
+
+
 def ece(probabilities: Floats, truth: Ints, *, bins: int = ECE_BINS) -> float:
     """Expected calibration error of the top label: the mean over equal-width confidence bins, weighted by size, of
     |accuracy - confidence| (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == truth
-    places = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    places = bin_of(confidence, bins)
     error = 0.0
     for number in range(bins):
         inside = places == number
