@@ -109,12 +109,12 @@ def _check(
 ) -> None:
     if suite is not None and suite not in SUITES:
         raise UsageError(f"There is no suite '{suite}'.", hint=f"Use one of: {', '.join(SUITES)}.")
+    if data is None and task is not None:
+        raise UsageError(f"There are no texts for task '{task}'.", hint="Give a CSV with the columns text and label.")
     if data is None and suite is None:
         raise UsageError("There is nothing to evaluate on.", hint="Give a CSV and --task, or --suite robustness.")
     if data is not None and task is None:
         raise UsageError("Which task do the labels belong to?", hint="Give --task topic or --task sentiment.")
-    if data is None and task is not None:
-        raise UsageError(f"There are no texts for task '{task}'.", hint="Give a CSV with the columns text and label.")
     if suite is None and (floors is not None or write_floors is not None):
         raise UsageError("Floors belong to a suite.", hint="Add --suite robustness.")
 

@@ -70,6 +70,7 @@ def render(config: TrainConfig, metrics: Mapping[str, Any], temperatures: Mappin
             cells.append(_percent(among["accuracy"]) if among else "–")
             lines.append(f"| {row['task']} | {row['file']} | {row['n']} | {' | '.join(cells)} |")
         lines.append("")
+    lines += _robustness(metrics.get("robustness"))
     for task, sources in metrics["test"].items():
         source, row = next(iter(sources.items()))
         lines += [
@@ -111,3 +112,25 @@ def render(config: TrainConfig, metrics: Mapping[str, Any], temperatures: Mappin
         "",
     ]
     return "\n".join(lines)
+
+
+def _robustness(suite: Mapping[str, Any] | None) -> list[str]:
+    """The section of the suite, from ``SuiteResult.to_dict(failures=False)``; nothing when it was not run."""
+    if not suite:
+        return []
+    langs = sorted({lang for row in suite["capabilities"].values() for lang in row} - {"all", "target"})
+    lines = [
+        "## Robustness",
+        "",
+        f"{suite['passed']} of {suite['n']} cases pass: known verdicts, changes that must not matter, directions "
+        "(`riskwire evaluate --suite robustness`). Pass rates in per cent, in brackets the number of cases.",
+        "",
+        f"| capability | all | {' | '.join(langs)} | target |",
+        f"|---|---|{'---|' * len(langs)}---|",
+    ]
+    for name, row in suite["capabilities"].items():
+        cells = [f"{_percent(row[lang]['pass_rate'])} ({row[lang]['n']})" if lang in row else "–" for lang in langs]
+        lines.append(
+            f"| `{name}` | {_percent(row['all']['pass_rate'])} | {' | '.join(cells)} | {100 * row['target']:.0f} |"
+        )
+    return [*lines, ""]

@@ -22,7 +22,7 @@ def abstention(probabilities: Floats, truth: Ints) -> dict[str, object]:
     at least that precision, and the confidence below which to say "uncertain"; None when no threshold reaches it."""
     confidence, precision = _curve(probabilities, truth)
     n = len(truth)
-    curve = []
+    curve: list[dict[str, float]] = []
     for coverage in COVERAGES:
         count = max(1, round(coverage * n))
         point = {"coverage": count / n, "precision": precision[count - 1], "threshold": confidence[count - 1]}
