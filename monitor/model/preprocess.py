@@ -15,11 +15,22 @@ _URL = re.compile(r"(?:https?://|www\.)[^\s\u3000-\u9fff\uff00-\uffef]+", re.IGN
 _CASHTAG = re.compile(r"(?<!\w)\$[A-Za-z][A-Za-z.]{0,6}\b")
 _LEAD = re.compile(r"^[\s\-–—:,;.|]+")
 _NOT_WORD = re.compile(r"[\W_]+")
+_TAG = re.compile(
+    r"</?(?:a|abbr|article|b|blockquote|body|br|code|div|em|embed|font|form|h[1-6]|head|hr|html|i|iframe|img|input|ins|"
+    r"li|link|mark|meta|object|ol|p|pre|s|script|section|small|span|strong|style|sub|sup|svg|table|tbody|td|th|title|tr|"
+    r"u|ul|video)(?:[\s/][^<>]{0,500})?>",
+    re.IGNORECASE,
+)
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\u0334-\u0338]"
+)
+"""What a reader does not see or reads through: soft hyphens, joiners, marks of direction, overlays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """The steps, in order: HTML entities, Unicode NFKC, control characters, URLs, white space, cut, prefix, tokens.
+    """The steps, in order: HTML entities, Unicode NFKC, unseen characters, HTML tags, URLs, control characters, white
+    space, cut, prefix, tokens.
 
     A title narrower than ``short_title`` columns (a Chinese character is two) says too little by itself; the first
     ``body_chars`` characters of the body are then added to it.
@@ -60,7 +71,8 @@ class Preprocessing:
         return self.text(raw) or clean(self._folded(raw))[: self.max_chars].rstrip()
 
     def _folded(self, raw: str) -> str:
-        return unicodedata.normalize("NFKC", html.unescape(raw[: self.max_chars * 8]))
+        head = raw.lstrip()[: self.max_chars * 8]  # the limit keeps a megabyte from costing anything
+        return _TAG.sub(" ", _UNSEEN.sub("", unicodedata.normalize("NFKC", html.unescape(head))))
 
     def article(self, title: str, body: str = "") -> str:
         """Title, and the start of the body when the title is very short."""

@@ -12,7 +12,7 @@ STEPS = Preprocessing(prefix="query: ")
     ("raw", "wanted"),
     [
         ("Shares &amp; bonds fall  https://t.co/abc", "Shares & bonds fall"),
-        ("\tA\x00B\u200f line\r\nmore ", "AB\u200f line more"),
+        ("\tA\x00B\u200f line\r\nmore ", "AB line more"),
         ("ＡＢＣ公司１２３", "ABC公司123"),
         ("看http://a.cn/x涨停", "看 涨停"),
         ("www.example.com/page", ""),
@@ -82,3 +82,20 @@ def test_it_survives_the_artefact_and_refuses_unknown_steps() -> None:
         Preprocessing.from_dict({**STEPS.to_dict(), "stemming": True})
     with pytest.raises(ArtefactMismatchError, match="max_tokens"):
         Preprocessing.from_dict({**STEPS.to_dict(), "max_tokens": "many"})
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        ("Sha\u200bres pl\u00adunge", "Shares plunge"),
+        ("\u202eAcme\u202c defaults", "Acme defaults"),
+        ("S\u0336h\u0336ares fall", "Shares fall"),
+        ("<b>Acme</b> <a href='x'>sued</a><br/>today", "Acme sued today"),
+        ("<script>alert(1)</script> Acme sued", "alert(1) Acme sued"),
+        ("Johnson & Johnson <JNJ.N> cuts outlook; margin <10%", "Johnson & Johnson <JNJ.N> cuts outlook; margin <10%"),
+        (" " * 20_000 + "Acme sued", "Acme sued"),
+        ("é ü 中文 ﬁne", "é ü 中文 fine"),
+    ],
+)
+def test_what_a_reader_does_not_see_the_model_does_not_read(raw: str, read: str) -> None:
+    assert Preprocessing().text(raw) == read
