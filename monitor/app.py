@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from monitor.bus.sqlite import SqliteBus
 from monitor.config import Settings
 from monitor.core.clock import Clock
 from monitor.core.ports import Bus, Listener, Notifier, Source, StateStore, Store
-from monitor.core.types import Scope, SeriesKey
+from monitor.core.types import Scope, ScoredArticle, SeriesKey
 from monitor.db.directory import DataDirectory
 from monitor.entities.matcher import EntityMatcher
 from monitor.entities.watchlist import Watchlist, load_watchlist
@@ -31,6 +31,9 @@ from monitor.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from monitor.model.artefact import Artefact
+    from monitor.model.drift.blocks import Block
+    from monitor.model.drift.checks import Check
+    from monitor.model.registry import Shadow
     from monitor.model.scorer import ModelScorer
 
 # The model's libraries are imported where they are used: a role that does not score starts without them.
@@ -50,12 +53,20 @@ def load_artefact(path: Path | None) -> Artefact:
     return Artefact.load(path or packaged())
 
 
+def model_path(settings: Settings) -> Path | None:
+    """The folder of the model that runs: ``model.path`` of the configuration, else the one that `riskwire model set`
+    points to; None for the packaged one. Raises ModelError."""
+    from monitor.model.registry import ModelRegistry
+
+    return settings.model.path or ModelRegistry(settings.data_dir).current_path()
+
+
 def build_scorer(settings: Settings, clock: Clock) -> ModelScorer:
     """The model with its engine, batching, cache and entity matcher. Raises ModelError or ConfigError."""
     from monitor.model.engines import choose_engine
     from monitor.model.scorer import ModelScorer
 
-    artefact = load_artefact(settings.model.path)
+    artefact = load_artefact(model_path(settings))
     engine = choose_engine(artefact, settings.model.engine, threads=settings.model.threads)
     matcher = EntityMatcher(build_watchlist(settings))
     return ModelScorer(
@@ -71,9 +82,46 @@ def build_scorer(settings: Settings, clock: Clock) -> ModelScorer:
     )
 
 
+def build_shadow(settings: Settings, clock: Clock) -> tuple[ModelScorer, Shadow] | None:
+    """The model that scores along, and for how long; None when there is none or its time is over. Raises ModelError."""
+    from monitor.model.quiet import QuietEngine
+    from monitor.model.registry import ModelRegistry
+    from monitor.model.scorer import ModelScorer
+
+    registry = ModelRegistry(settings.data_dir)
+    shadow = registry.shadow()
+    if shadow is None or shadow.until <= clock.now():
+        return None
+    artefact = load_artefact(registry.path_of(shadow.model))
+    engine = QuietEngine(artefact)
+    return ModelScorer(engine=engine, artefact=artefact, clock=clock, token_budget=1024, cache_size=0), shadow
+
+
+def build_stories() -> Callable[[ScoredArticle], str]:
+    """Names the story of an article, for articles in the order in which they arrived."""
+    index = stories.StoryIndex()
+
+    def story_of(item: ScoredArticle) -> str:
+        return index.assign(item.article, item.article.fetched_at, item.scored.story_signature)[0]
+
+    return story_of
+
+
+def build_drift(
+    artefact: Artefact,
+) -> tuple[
+    Callable[[datetime, Sequence[ScoredArticle]], Block], Callable[[Sequence[Block], Sequence[Block]], list[Check]]
+]:
+    """What counts a block of stored articles, and what compares two sets of blocks."""
+    from monitor.model.drift.blocks import Observer
+    from monitor.model.drift.checks import compare
+
+    return Observer(artefact).block, compare
+
+
 def build_pipeline(settings: Settings, watchlist: Watchlist, *, alerting: bool = True) -> DetectPipeline:
     """The detection pipeline with the display names of topics and entities. Raises ModelError."""
-    topics = load_artefact(settings.model.path).tasks["topic"]
+    topics = load_artefact(model_path(settings)).tasks["topic"]
     names: dict[SeriesKey, str] = {SeriesKey(scope=Scope.ALL, value="*"): "all news"}
     names |= {SeriesKey(scope=Scope.TOPIC, value=label): topics.display(label) for label in topics.labels}
     names |= {SeriesKey(scope=Scope.ENTITY, value=entity.id): entity.name for entity in watchlist.entities}

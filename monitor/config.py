@@ -52,8 +52,12 @@ class IngestSection(_Section):
 class ModelSection(_Section):
     """Which model scores, and how."""
 
-    path: Path | None = Field(None, description="Folder of a model artefact; the packaged model when unset.")
-    engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on CUDA when present, else onnx.")
+    path: Path | None = Field(
+        None, description="Folder of an artefact; when unset, what 'riskwire model set' chose, else the packaged one."
+    )
+    engine: Literal["auto", "onnx", "openvino", "torch"] = Field(
+        "auto", description="auto: torch on CUDA when present, else the fastest on this CPU, measured once."
+    )
     threads: int = Field(0, ge=0, description="Threads of the engine; 0: one per core.")
     token_budget: int = Field(4096, ge=128, description="Most tokens in one micro-batch, padding included.")
     max_wait: float = Field(0.02, ge=0, le=10, description="Seconds the first text of a batch waits for others.")
@@ -85,6 +89,15 @@ class NotifySection(_Section):
     """How notifications are sent."""
 
     interval: Positive = Field(5, description="Seconds between looks into the outbox.")
+
+
+class DriftSection(_Section):
+    """Whether the news, or what the model makes of it, changes. See docs/lifecycle.md."""
+
+    enabled: bool = Field(True, description="Look for drift in the background (role detect).")
+    interval_hours: Positive = Field(24, description="Hours between two looks.")
+    recent_days: Positive = Field(7, description="Days that are looked at.")
+    reference_days: Positive = Field(28, description="Days before them that they are compared with.")
 
 
 class RetentionSection(_Section):
@@ -147,6 +160,7 @@ class Settings(BaseSettings):
     detect: DetectSection = DetectSection()
     notify: NotifySection = NotifySection()
     retention: RetentionSection = RetentionSection()
+    drift: DriftSection = DriftSection()
     observe: ObserveSection = ObserveSection()
     sources: tuple[SourceEntry, ...] = ()
     notifiers: tuple[NotifierEntry, ...] = (NotifierEntry(kind="console"),)

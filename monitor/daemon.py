@@ -17,17 +17,19 @@ from monitor import app
 from monitor.app import Storage
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
-from monitor.core.errors import ConfigError
+from monitor.core.errors import ConfigError, ModelError, UsageError
 from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source
 from monitor.core.types import Change, Incident
 from monitor.obs.health import Health, HealthServer, build_app
 from monitor.obs.metrics import Metrics
 from monitor.services.dead_letters import DeadLetters
 from monitor.services.detect import DetectService
+from monitor.services.drift import DriftService
 from monitor.services.ingest import IngestPolicy, IngestService
 from monitor.services.notify import NotifyService
 from monitor.services.scheduler import Scheduler
 from monitor.services.score import ScoreService
+from monitor.services.shadow import ShadowService
 from monitor.services.topics import ARTICLES, SCORE_GROUP
 
 _log = structlog.get_logger("daemon")
@@ -41,6 +43,7 @@ class _Parts:
     score: ScoreService | None = None
     detect: DetectService | None = None
     notify: NotifyService | None = None
+    shadow: ShadowService | None = None
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
 
@@ -71,6 +74,7 @@ class Daemon:
         self.started = asyncio.Event()
         self.storage: Storage | None = None
         self.scorer: Scorer | None = scorer
+        self._given_scorer = scorer is not None
         self._pipeline = pipeline
         self._given_sources = sources
         self._given_notifiers = notifiers
@@ -106,6 +110,8 @@ class Daemon:
                 tasks["score"] = asyncio.create_task(self._parts.score.run())
             if self._parts.notify is not None:
                 tasks["notify"] = asyncio.create_task(self._parts.notify.run())
+            if self._parts.shadow is not None:
+                tasks["shadow"] = asyncio.create_task(self._run_shadow(self._parts.shadow))
             tasks["scheduler"] = asyncio.create_task(scheduler.wait_failed())
             waiting = asyncio.create_task(stop.wait())
             self.health.ready = True
@@ -142,6 +148,10 @@ class Daemon:
         await ingest.run_listeners()
         await asyncio.Event().wait()  # no listeners: nothing to end
 
+    async def _run_shadow(self, shadow: ShadowService) -> None:
+        await shadow.run()
+        await asyncio.Event().wait()  # its time being over is no end of the daemon's
+
     async def _build(
         self,
         stack: AsyncExitStack,
@@ -159,8 +169,10 @@ class Daemon:
             self._build_notify(storage, notifiers)
         if "detect" in self.roles:
             await self._build_detect(storage, scheduler, notifiers)
+            await self._build_drift(storage, scheduler)
         if "score" in self.roles:
             assert self.scorer is not None
+            parts.shadow = await self._build_shadow(stack, storage, self.scorer.model)
             parts.score = ScoreService(
                 bus=storage.bus,
                 store=storage.store,
@@ -168,11 +180,45 @@ class Daemon:
                 clock=self.clock,
                 metrics=self.metrics,
                 dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
+                observer=parts.shadow.offer if parts.shadow is not None else lambda _items: None,
             )
         if "ingest" in self.roles:
             self._build_ingest(storage, scheduler, sources)
         # At most once a real minute, however fast the clock runs.
         scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
+
+    async def _build_shadow(self, stack: AsyncExitStack, storage: Storage, main: str) -> ShadowService | None:
+        """The shadow of a daemon that runs the configured model; one that cannot be loaded is logged and left out."""
+        if self._given_scorer:
+            return None
+        try:
+            found = await asyncio.to_thread(app.build_shadow, self.settings, self.clock)
+        except (ModelError, UsageError) as error:
+            _log.warning("no_shadow", error=str(error))
+            return None
+        if found is None or found[0].model == main:
+            return None
+        scorer, shadow = found
+        stack.push_async_callback(scorer.close)
+        _log.info("shadow", model=scorer.model, main=main, share=shadow.share, until=str(shadow.until))
+        return ShadowService(
+            scorer=scorer, main=main, state=storage.state, clock=self.clock, metrics=self.metrics,
+            until=shadow.until, share=shadow.share,
+        )  # fmt: skip
+
+    async def _build_drift(self, storage: Storage, scheduler: Scheduler) -> None:
+        """Only in real time, and for the configured model: a demonstration's day is not one to learn from."""
+        keys = self.settings.drift
+        if not keys.enabled or self._given_scorer or not isinstance(self.clock, SystemClock):
+            return
+        artefact = await asyncio.to_thread(lambda: app.load_artefact(app.model_path(self.settings)))
+        observe, compare = await asyncio.to_thread(app.build_drift, artefact)
+        service = DriftService(
+            store=storage.store, state=storage.state, clock=self.clock, scheduler=scheduler, metrics=self.metrics,
+            observe=observe, compare=compare, model=artefact.id, interval=timedelta(hours=keys.interval_hours),
+            recent=timedelta(days=keys.recent_days), reference=timedelta(days=keys.reference_days),
+        )  # fmt: skip
+        await service.start()
 
     def _notifiers(self) -> dict[str, Notifier]:
         if not self._alerting:
@@ -289,6 +335,11 @@ class Daemon:
         if parts.score is not None:
             parts.score.stop()
             await self._end("score", cancel=False, timeout=10.0)
+        if parts.shadow is not None:
+            parts.shadow.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(parts.shadow.finished.wait(), 3.0)
+            await self._end("shadow", cancel=True, timeout=1.0)
         if parts.notify is not None:
             parts.notify.stop()
             await self._end("notify", cancel=False, timeout=3.0)

@@ -10,13 +10,16 @@ from rich.console import Console
 
 from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
+from monitor.cli import label as label_commands
 from monitor.cli.backtest import backtest
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
+from monitor.cli.drift import drift
 from monitor.cli.evaluate import evaluate
 from monitor.cli.init import init
 from monitor.cli.model import model
 from monitor.cli.replay import replay
+from monitor.cli.retrain import retrain
 from monitor.cli.run import run
 from monitor.cli.score import score
 from monitor.cli.train import train
@@ -51,10 +54,11 @@ def root(
     """Watches financial news and raises explained incidents when bad news surges."""
 
 
-for command in (init, run, demo, score, replay, backtest, train, evaluate, doctor):
+for command in (init, run, demo, score, replay, backtest, train, evaluate, retrain, drift, doctor):
     app.command()(command)
 app.add_typer(config_commands.app, name="config", help="Look at the configuration.")
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
+app.add_typer(label_commands.app, name="label")
 app.add_typer(model, name="model")
 
 

@@ -36,6 +36,7 @@ def replay(
 ) -> None:
     """Push an archive through the live pipeline in event time."""
     from connectors.archive import BadRow, ColumnMapping, read_archive
+    from monitor.app import model_path
     from monitor.config import load_settings
     from monitor.core.clock import FastClock, ManualClock
     from monitor.core.ports import Bus
@@ -48,7 +49,9 @@ def replay(
     settings = load_settings(config)
     observe = settings.observe.model_copy(update={"listen": ""})
     detect = settings.detect.model_copy(update={"tick": 1.0}) if rate is None else settings.detect
-    settings = settings.model_copy(update={"data_dir": data, "observe": observe, "detect": detect})
+    # The set model is noted in the configured data folder, not in the one that the replay writes.
+    model = settings.model.model_copy(update={"path": model_path(settings)})
+    settings = settings.model_copy(update={"data_dir": data, "observe": observe, "detect": detect, "model": model})
     configure_logging("warning", style=settings.observe.log_format)
     bad_rows: list[str] = []
 

@@ -66,6 +66,24 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.outbox_pending = Gauge("riskwire_outbox_pending", "Notifications waiting to be sent.", registry=registry)
+        self.drift_effect = Gauge(
+            "riskwire_drift_effect", "Size of the shift that a drift check found; see docs/lifecycle.md.", ["check"],
+            registry=registry,
+        )  # fmt: skip
+        self.drifting = Gauge(
+            "riskwire_drifting", "1 while a drift check says drift, else 0.", ["check"], registry=registry
+        )
+        self.drift_checked = Gauge(
+            "riskwire_drift_checked_timestamp_seconds", "When drift was last looked for, Unix time.", registry=registry
+        )
+        self.shadow_articles = Counter(
+            "riskwire_shadow_articles", "Articles offered to the shadow model: scored, dropped or failed.", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.shadow_agreement = Gauge(
+            "riskwire_shadow_agreement", "Part of the articles on which the shadow model gives the same verdict.",
+            ["task"], registry=registry,
+        )  # fmt: skip
 
     def render(self) -> bytes:
         """The Prometheus text format."""

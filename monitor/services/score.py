@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -33,7 +33,10 @@ class ScorePolicy:
 
 
 class ScoreService:
-    """Scores what is on the bus. A record is committed only when it is stored or among the dead letters."""
+    """Scores what is on the bus. A record is committed only when it is stored or among the dead letters.
+
+    ``observer`` is shown what was scored, after the commit; it must not block.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class ScoreService:
         metrics: Metrics,
         dead_letters: DeadLetters,
         policy: ScorePolicy | None = None,
+        observer: Callable[[Sequence[ScoredArticle]], None] = lambda _items: None,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -53,6 +57,7 @@ class ScoreService:
         self._metrics = metrics
         self._dead_letters = dead_letters
         self._policy = policy or ScorePolicy()
+        self._observer = observer
         self._stopping = False
         self.stored = asyncio.Event()
         """Set whenever something new is in the store (the detect step may wait for it)."""
@@ -84,6 +89,7 @@ class ScoreService:
         self._dead_letters.good(len(deliveries) - len(letters))
         await self._dead_letters.add(letters, stage="score")
         await subscription.commit(deliveries)
+        self._observer([item for _, item in scored])
         self._metrics.scored.inc(len(deliveries) - len(letters))
         self._metrics.score_seconds.observe(time.monotonic() - began)
         self.stored.set()
