@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from monitor.cli.main import app
 from monitor.config import NotifierEntry, Settings, SourceEntry
 from monitor.obs.metrics import Metrics
+from monitor.train import sections
+from monitor.train.config import TrainConfig
 
 FOLDER = Path(__file__).parent / "reference"
 _TABLE = ("| key | meaning | default |", "|---|---|---|")
@@ -99,7 +101,31 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"commands.md": commands, "configuration.md": configuration, "metrics.md": metrics}
+def recipe() -> str:
+    """Every key of a training recipe."""
+    lines = ["# Recipe", "", "The TOML file of `riskwire train`. See [Train your own](../model.md#train-your-own).", ""]
+    tables: list[tuple[str, type[BaseModel]]] = [
+        ("[tasks.NAME]", sections.Task), ("[[data]]", sections.DataSet), ("[[labels]]", sections.Overlay),
+        ("[preprocessing]", sections.Preparation), ("[split]", sections.Split), ("[augment]", sections.Augment),
+        ("[fit]", sections.Fit), ("[early_stopping]", sections.EarlyStopping), ("[adapter]", sections.Adapter),
+        ("[distill]", sections.Distill), ("[pretrain]", sections.Pretrain), ("[tracking]", sections.Tracking),
+    ]  # fmt: skip
+    for title, model in [("Top level", TrainConfig), *tables]:
+        name = title if model is TrainConfig else f"`{title}`"
+        said = "" if model is TrainConfig else " ".join((model.__doc__ or "").split()).replace("``", "`")
+        lines += [f"## {name}", "", *([said, ""] if said else []), *_TABLE]
+        for key, field in model.model_fields.items():
+            if field.description == "Section.":
+                continue
+            meaning = " ".join((field.description or "").split()).replace("``", "`").replace("|", "\\|")
+            value = field.get_default(call_default_factory=True)
+            default = "required" if field.is_required() else f"`{_shown(value) or 'empty'}`"
+            lines.append(f"| `{key}` | {meaning} | {default} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"commands.md": commands, "configuration.md": configuration, "metrics.md": metrics, "recipe.md": recipe}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +58,9 @@ def train(
         typer.Option("--evaluate-also", help="TASK=FILE: a CSV (text,label) whose figures go into the card."),
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Name every conflict of the data, not only the first few.")
+    ] = False,
 ) -> None:
     """Fine-tune a model on labelled texts and write an artefact that Riskwire can run."""
     require_extra()
@@ -63,17 +69,40 @@ def train(
 
     pairs = [_pair(text) for text in evaluate_also or []]
     recipe = load_config(config)
-    where = run(
-        recipe,
-        data=data or config.parent,
-        encoder=encoder,
-        out=out,
-        resume=resume,
-        start_from=start_from,
-        baseline=baseline,
-        safetensors=safetensors,
-        evaluate_also=pairs,
-        threads=threads,
-        report=lambda line: typer.echo(line, err=True),
-    )
+    with _telling() as (report, on_step):
+        where = run(
+            recipe,
+            data=data or config.parent,
+            encoder=encoder,
+            out=out,
+            resume=resume,
+            start_from=start_from,
+            baseline=baseline,
+            safetensors=safetensors,
+            evaluate_also=pairs,
+            threads=threads,
+            report=report,
+            on_step=on_step,
+            verbose=verbose,
+        )
     typer.echo(str(where))
+
+
+@contextmanager
+def _telling() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float, float], None] | None]]:
+    """How a run is told of on standard error: a bar on a terminal, else lines."""
+    if not sys.stderr.isatty():
+        yield lambda line: typer.echo(line, err=True), None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task("", total=None)
+
+        def on_step(step: int, total: int, loss: float, rate: float) -> None:
+            bar.update(shown, completed=step, total=total, description=f"loss {loss:.3f}, {rate:,.0f} tokens/s")
+
+        yield lambda line: console.print(line, markup=False, highlight=False), on_step

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "attention")
+_NEVER = -1e9  # a score whose share is nought, and that stays finite in every format
 
 
 class MultiTaskNetwork(nn.Module):
@@ -24,6 +26,11 @@ class MultiTaskNetwork(nn.Module):
             encoder.pooler = None  # type: ignore[assignment]  # pre-training's own pooler: untrained weight that we pool without
         self.encoder = encoder
         self.pooling = pooling
+        # Starts at nought, which is the mean.
+        self.pool = nn.Linear(hidden, 1) if pooling == "attention" else None
+        if self.pool is not None:
+            nn.init.zeros_(self.pool.weight)
+            nn.init.zeros_(self.pool.bias)
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, size) for name, size in tasks.items()})
 
@@ -33,6 +40,10 @@ class MultiTaskNetwork(nn.Module):
         if self.pooling == "cls":
             return states[:, 0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        if self.pool is not None:
+            scores = self.pool(states).float().masked_fill(attention_mask.unsqueeze(-1) == 0, _NEVER)
+            attended: Tensor = (states * torch.softmax(scores, dim=1).to(states.dtype)).sum(1)
+            return attended
         pooled: Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
         return pooled
 
@@ -40,6 +51,47 @@ class MultiTaskNetwork(nn.Module):
         """Logits [texts, labels] per task."""
         pooled = self.dropout(self.embed(input_ids, attention_mask))
         return tuple(head(pooled) for head in self.heads.values())
+
+
+class Bottleneck(nn.Module):
+    """A layer followed by a bottleneck adapter (Houlsby et al. 2019): ``h + up(gelu(down(h)))``, at first ``h``."""
+
+    def __init__(self, layer: nn.Module, hidden: int, width: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.down = nn.Linear(hidden, width)
+        self.up = nn.Linear(width, hidden)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, *inputs: Any, **settings: Any) -> Any:
+        """What the layer gives, its hidden states adapted."""
+        out = self.layer(*inputs, **settings)
+        if isinstance(out, tuple):
+            return (self._adapted(out[0]), *out[1:])
+        return self._adapted(out)
+
+    def _adapted(self, states: Tensor) -> Tensor:
+        moved: Tensor = states + self.up(functional.gelu(self.down(states)))
+        return moved
+
+
+def layer_list(encoder: nn.Module) -> tuple[nn.Module, str, nn.ModuleList]:
+    """Where an encoder keeps its layers: the module, the attribute, the list (its longest list of modules). Raises
+    ValueError when it has none."""
+    lists = [(m, name, c) for m in encoder.modules() for name, c in m.named_children() if isinstance(c, nn.ModuleList)]
+    if not lists:
+        raise ValueError("the encoder has no list of layers")
+    return max(lists, key=lambda item: len(item[2]))
+
+
+def add_bottlenecks(encoder: nn.Module, width: int) -> None:
+    """Puts a bottleneck adapter behind every layer, and says so in the encoder's configuration, so that :func:`build`
+    makes the same network again."""
+    holder, name, layers = layer_list(encoder)
+    hidden = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    setattr(holder, name, nn.ModuleList([Bottleneck(layer, hidden, width) for layer in layers]))
+    encoder.config.bottleneck_adapter = width  # type: ignore[union-attr]
 
 
 def build(
@@ -51,6 +103,8 @@ def build(
     settings = dict(encoder_config)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     encoder = AutoModel.from_config(config, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+    if width := getattr(config, "bottleneck_adapter", 0):
+        add_bottlenecks(encoder, int(width))
     return MultiTaskNetwork(encoder, hidden=int(config.hidden_size), tasks=tasks, pooling=pooling, dropout=dropout)
 
 

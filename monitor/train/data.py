@@ -37,6 +37,8 @@ class Example:
     """Task → probabilities of its labels, where the label is a soft one; ``labels`` then holds the likeliest."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Task → factor of the loss, where it is not 1."""
+    teacher: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Task → what the teachers of a distillation say, at its temperature."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,23 @@ def cell(path: Path, line: int, row: Mapping[str, Any], column: str) -> Any:
             hint=f"Columns found: {', '.join(map(str, row)) or 'none'}.",
         )
     return row[column]
+
+
+def read_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Unlabelled texts with their line numbers: the lines of a ``.txt``, or the column ``text`` of a CSV or JSONL.
+    Empty ones are left out. Raises TrainError."""
+    if path.suffix != ".txt":
+        for line, row in read_rows(path):
+            if isinstance(text := cell(path, line, row, "text"), str) and text.strip():
+                yield line, text
+        return
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from ((line, text) for line, text in enumerate(file, start=1) if text.strip())
+    except OSError as error:
+        raise TrainError(f"{path}: cannot be read ({error.strerror}).", hint="Check the data folder.") from error
+    except UnicodeDecodeError as error:
+        raise TrainError(f"{path}: not UTF-8 ({error.reason}).", hint="Save it as UTF-8.") from error
 
 
 def label_index(path: Path, line: int, column: str, value: object, labels: Sequence[str]) -> int:

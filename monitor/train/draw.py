@@ -14,10 +14,10 @@ def epoch_examples(examples: Sequence[Example], config: TrainConfig, epoch: int)
     rng = random.Random(f"{config.seed}/{epoch}/draw")
     members: dict[str, list[Example]] = {dataset.source: [] for dataset in config.data}
     for example in examples:
-        members[example.source].append(example)
+        members.setdefault(example.source, []).append(example)
     shares = {dataset.source: dataset.share for dataset in config.data}
     sizes = {
-        source: len(rows) if shares[source] >= 1 else max(1, round(len(rows) * shares[source]))
+        source: len(rows) if shares.get(source, 1) >= 1 else max(1, round(len(rows) * shares[source]))
         for source, rows in members.items()
         if rows
     }

@@ -1,4 +1,4 @@
-"""The training loop: multi-task, partial labels, deterministic by seed, a checkpoint after every epoch."""
+"""The training loop: multi-task, partial labels, deterministic by seed, checkpoints that it goes on from exactly."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from monitor.core.errors import TrainError
 from monitor.model.network import MultiTaskNetwork
 from monitor.model.preprocess import Preprocessing
 from monitor.train import checkpoint as checkpoints
+from monitor.train.adapters import Adapters
 from monitor.train.augment import augmented
 from monitor.train.averaging import WeightAverage
 from monitor.train.batches import bucketed
@@ -28,7 +29,11 @@ from monitor.train.data import Example
 from monitor.train.draw import epoch_examples
 from monitor.train.forward import collate, encode, predict_logits
 from monitor.train.losses import TaskLosses
-from monitor.train.optimiser import encoder_layers, freeze, parameter_groups, schedule
+from monitor.train.memory import halving
+from monitor.train.optimiser import Thaw, encoder_layers, freeze, parameter_groups, schedule
+from monitor.train.regularise import Perturbation, r_drop
+from monitor.train.stopping import Watch
+from monitor.train.trackers import Tracker
 
 __all__ = [
     "FitResult",
@@ -42,7 +47,11 @@ __all__ = [
     "schedule",
 ]
 
+BEST = "best.pt"
+"""Beside the checkpoint: the weights of the best epoch so far, with early stopping."""
 Report = Callable[[str], None]
+OnStep = Callable[[int, int, float, float], None]
+"""Step, steps in all, loss, tokens a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,11 @@ class FitResult:
     """What the loop did: figures per epoch, those before a resume included."""
 
     epochs: list[dict[str, float]]
+    best_epoch: int | None = None
+    """The epoch whose weights were taken, where early stopping chose one."""
+
+
+Batch = Sequence[tuple[Example, list[int]]]
 
 
 class Trainer:
@@ -66,6 +80,9 @@ class Trainer:
         checkpoint: Path | None = None,
         report: Report = lambda _line: None,
         evaluate: Callable[[], Mapping[str, float]] | None = None,
+        adapters: Adapters | None = None,
+        trackers: Sequence[Tracker] = (),
+        on_step: OnStep | None = None,
     ) -> None:
         self.config = config
         self.network = network
@@ -75,6 +92,9 @@ class Trainer:
         self.checkpoint = checkpoint
         self.report = report
         self.evaluate = evaluate
+        self.adapters = adapters or Adapters()
+        self.trackers = trackers
+        self.on_step = on_step
         self.steps = Preprocessing(**config.preprocessing.model_dump())
         self.device = next(network.parameters()).device
         freeze(network, config)
@@ -85,6 +105,13 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self._trained = [p for p in network.parameters() if p.requires_grad]
+        self._thaw = Thaw(network, config.fit.unfreeze_layers)
+        self._perturb: Perturbation | None = None
+        if config.fit.adversarial:
+            embeddings: nn.Module = network.encoder.get_input_embeddings()  # type: ignore[operator]
+            self._perturb = Perturbation(embeddings, config.fit.adversarial)
+        self.watch = Watch(config.early_stopping) if config.early_stopping else None
+        self._best: dict[str, Tensor] = {}
         self.average: WeightAverage | None = None
         if config.fit.averaging != "none":
             self.average = WeightAverage(network, kind=config.fit.averaging, decay=config.fit.averaging_decay)
@@ -92,41 +119,89 @@ class Trainer:
         self._average_after = start if start is not None else 0.75 if config.fit.averaging == "swa" else 0.0
         self.epoch = 0
         self.step = 0
+        self.pieces = 1
+        """Into how many a batch is cut to fit into memory."""
+        self._done: list[float] = []
+        """The losses of the present epoch's batches so far."""
         self.history: list[dict[str, float]] = []
         # The plan of every epoch is drawn beforehand, so that the schedule knows the number of steps exactly.
         self.total = sum(len(self._plan(epoch)[1]) for epoch in range(config.fit.epochs))
+        self.adapters.begin(self.total)
 
-    def _plan(self, epoch: int) -> tuple[list[tuple[Example, list[int]]], list[list[int]]]:
+    def _plan(self, epoch: int) -> tuple[list[tuple[Example, list[int]]], list[list[list[int]]]]:
+        """The epoch's texts, and for every step the batches that it takes together."""
         rng = random.Random(f"{self.config.seed}/{epoch}/batches")
         examples = epoch_examples(self.examples, self.config, epoch)
         ids = encode(self.tokenizer, self.steps, [augmented(ex.text, self.config.augment, rng) for ex in examples])
         batches = bucketed([len(row) for row in ids], batch_tokens=self.config.fit.batch_tokens, rng=rng)
-        return list(zip(examples, ids, strict=True)), batches
+        size = self.config.fit.accumulate
+        groups = [batches[start : start + size] for start in range(0, len(batches), size)]
+        return list(zip(examples, ids, strict=True)), groups
 
-    def _loss(self, batch: Sequence[tuple[Example, list[int]]]) -> Tensor:
+    def _loss(self, batch: Batch, texts: int | None = None) -> Tensor:
+        """The loss of ``batch``, which is all or a piece of the ``texts`` of a step."""
+        fit = self.config.fit
+        examples, count = [example for example, _ in batch], texts or len(batch)
         tokens, mask = collate([ids for _, ids in batch], self.pad)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.fit.bf16):
+        if fit.r_drop:
+            tokens, mask = tokens.repeat(2, 1), mask.repeat(2, 1)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=fit.bf16):
             outputs = self.network(tokens.to(self.device), mask.to(self.device))
-        loss: Tensor = self.losses(outputs, [example for example, _ in batch], len(batch))
-        return loss
+        if not fit.r_drop:
+            plain: Tensor = self.losses(outputs, examples, count)
+            return plain
+        first, second = zip(*(logits.split(len(batch)) for logits in outputs), strict=True)
+        labels = (self.losses(first, examples, count) + self.losses(second, examples, count)) / 2
+        apart = r_drop(first, second, [task.weight for task in self.config.tasks.values()])
+        both: Tensor = labels + fit.r_drop * apart / count
+        return both
 
-    def _step(self, batch: Sequence[tuple[Example, list[int]]]) -> float:
+    def _backward(self, batch: Batch, texts: int) -> float:
+        """Adds the gradient of a piece of a step; returns its part of the loss."""
+        with self._perturb.recording() if self._perturb else nullcontext():
+            loss = self._loss(batch, texts)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self._perturb:
+                with self._perturb.adding():
+                    self._loss(batch, texts).backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _gradient(self, batches: Sequence[Batch], pieces: int) -> float:
+        """The gradient of a step over ``batches``, each cut into ``pieces``; returns the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        texts = sum(map(len, batches))
+        total = 0.0
+        for batch in batches:
+            size = math.ceil(len(batch) / pieces)
+            for start in range(0, len(batch), size):
+                total += self._backward(batch[start : start + size], texts)
+        penalty = self.adapters.penalty()
+        if penalty is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    def _step(self, batches: Sequence[Batch]) -> float:
         factor = schedule(self.step, total=self.total, warmup=self.config.fit.warmup)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
-        value = float(loss.detach())
+        value, self.pieces = halving(
+            lambda pieces: self._gradient(batches, pieces),
+            pieces=self.pieces,
+            most=max(map(len, batches)),
+            report=self.report,
+        )
         if not math.isfinite(value):
-            rows = ", ".join(f"{ex.source} row {ex.row}" for ex, _ in batch[:5])
+            rows = ", ".join(f"{ex.source} row {ex.row}" for ex, _ in batches[0][:5])
             raise TrainError(
                 f"The loss became {value} at step {self.step + 1} of {self.total} (epoch {self.epoch + 1}; batch of "
-                f"{len(batch)} texts: {rows}, …).",
+                f"{sum(map(len, batches))} texts: {rows}, …).",
                 hint="Lower fit.learning_rate or set fit.bf16 = false; look at those rows.",
             )
-        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._trained, self.config.fit.clip_norm)
         self.optimizer.step()
+        self.adapters.after_step(self.step)
         self.step += 1
         if self.average is not None and self.step > self.total * self._average_after:
             self.average.update()
@@ -135,35 +210,66 @@ class Trainer:
     def run(self) -> FitResult:
         """Trains the epochs that are left; the network then has the weights to export. Raises TrainError when the loss
         is no number."""
-        while self.epoch < self.config.fit.epochs:
-            torch.manual_seed(self.config.seed * 1000 + self.epoch)
-            items, batches = self._plan(self.epoch)
-            self.network.train()
-            began, losses, epoch_tokens = time.monotonic(), [], 0
-            for number, indices in enumerate(batches, start=1):
-                batch = [items[i] for i in indices]
-                losses.append(self._step(batch))
-                epoch_tokens += sum(len(ids) for _, ids in batch)
-                if number % 50 == 0 or number == len(batches):
-                    rate = epoch_tokens / max(1e-9, time.monotonic() - began)
-                    self.report(
-                        f"epoch {self.epoch + 1}/{self.config.fit.epochs} step {self.step}/{self.total} "
-                        f"loss {np.mean(losses[-50:]):.4f} {rate:,.0f} tokens/s"
-                    )
-            elapsed = time.monotonic() - began
-            self.epoch += 1
-            figures = {"epoch": float(self.epoch), "loss": float(np.mean(losses)), "seconds": round(elapsed, 1)}
+        while self.epoch < self.config.fit.epochs and not (self.watch and self.watch.stop):
+            if not self._done:  # else it is resumed within an epoch, with its own random state
+                torch.manual_seed(self.config.seed * 1000 + self.epoch)
+            seconds = self._epoch()
+            figures = {"epoch": float(self.epoch + 1), "loss": float(np.mean(self._done)), "seconds": round(seconds, 1)}
+            self.epoch, self._done = self.epoch + 1, []
             if self.losses.log_variance is not None:
                 figures |= {f"weight/{name}": value for name, value in self.losses.task_weights().items()}
-            if self.evaluate is not None:
-                with self.average.applied() if self.average else nullcontext():
+            with self.average.applied() if self.average else nullcontext():
+                if self.evaluate is not None:
                     figures |= dict(self.evaluate())
+                if self.watch and self.watch.better(figures, self.epoch):
+                    self._keep_best()
             self.history.append(figures)
+            for tracker in self.trackers:
+                tracker.log(self.step, figures)
             self.report("epoch done: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             self.save()
-        if self.average is not None:
+        if self.watch:
+            self.network.load_state_dict(self._best)
+            self.report(f"the weights of epoch {self.watch.best_epoch} are taken ({self.watch.best:.4f})")
+        elif self.average is not None:
             self.average.swap()
-        return FitResult(epochs=self.history)
+        return FitResult(epochs=self.history, best_epoch=self.watch.best_epoch if self.watch else None)
+
+    def _epoch(self) -> float:
+        """Trains the steps of the present epoch that are left; returns the seconds that it took."""
+        items, groups = self._plan(self.epoch)
+        self._thaw.apply(self.epoch)
+        self.network.train()
+        began, tokens = time.monotonic(), 0
+        for number, group in enumerate(groups[len(self._done) :], start=len(self._done) + 1):
+            batches = [[items[i] for i in indices] for indices in group]
+            self._done.append(self._step(batches))
+            tokens += sum(len(ids) for batch in batches for _, ids in batch)
+            rate = tokens / max(1e-9, time.monotonic() - began)
+            if self.on_step is not None:
+                self.on_step(self.step, self.total, self._done[-1], rate)
+            if number % 50 == 0 or number == len(groups):
+                loss = float(np.mean(self._done[-50:]))
+                for tracker in self.trackers:
+                    tracker.log(self.step, {"train/loss": loss, "train/tokens_per_second": rate})
+                if self.on_step is None:
+                    self.report(
+                        f"epoch {self.epoch + 1}/{self.config.fit.epochs} step {self.step}/{self.total} "
+                        f"loss {loss:.4f} {rate:,.0f} tokens/s"
+                    )
+            every = self.config.fit.checkpoint_steps
+            if every and self.step % every == 0 and number < len(groups):
+                self.save()
+        return time.monotonic() - began
+
+    def _keep_best(self) -> None:
+        state = self.network.state_dict()
+        if self.checkpoint is not None:
+            labels = checkpoints.labels_of(self.config)
+            checkpoints.write(
+                self.checkpoint.with_name(BEST), {"network": state, "labels": labels, "epoch": self.epoch}
+            )
+        self._best = {name: value.clone() for name, value in state.items()}
 
     def save(self) -> None:
         """Writes the checkpoint, whole or not at all."""
@@ -178,7 +284,15 @@ class Trainer:
             "step": self.step,
             "history": self.history,
             "losses": self.losses.state_dict(),
+            "done": self._done,
+            "pieces": self.pieces,
+            "rng": torch.get_rng_state(),
+            "adapters": self.adapters.state(),
         }
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        if self.watch is not None:
+            state["watch"] = self.watch.state()
         if self.average is not None:
             state["average"] = self.average.state()
         checkpoints.write(self.checkpoint, state)
@@ -195,7 +309,17 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses.load_state_dict(state["losses"])
+        self.adapters.load(state.get("adapters", {}))
         if self.average is not None:
             self.average.load(state["average"])
+        if self.watch is not None:
+            self.watch.load(state["watch"])
+            if self.watch.best_epoch:
+                self._best = checkpoints.read(self.checkpoint.with_name(BEST))["network"]
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self._done, self.pieces = state.get("done", []), state.get("pieces", 1)
+        if self._done:
+            torch.set_rng_state(state["rng"])
+        if self._done and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         return True

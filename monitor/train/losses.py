@@ -93,12 +93,22 @@ def loss_rows(
     return rows if targets.weights is None else rows * targets.weights
 
 
+def distilled(logits: Tensor, batch: Sequence[Example], task: str, temperature: float) -> Tensor:
+    """T^2 * KL(teacher || student at T), summed over the texts that have a teacher (Hinton et al. 2015)."""
+    places = [place for place, example in enumerate(batch) if task in example.teacher]
+    wanted = torch.tensor([batch[place].teacher[task] for place in places], device=logits.device)
+    log_q = functional.log_softmax(logits[places].float() / temperature, dim=1)
+    return functional.kl_div(log_q, wanted, reduction="sum") * temperature**2
+
+
 class TaskLosses(nn.Module):
     """The loss of a batch over all tasks. Holds the weights of classes and, when they are learned, of tasks."""
 
     def __init__(self, config: TrainConfig, examples: Sequence[Example]) -> None:
         super().__init__()
         self.config = config
+        self._distill = config.distill
+        self._own = 1 - config.distill.weight if config.distill else 1.0
         self.classes: dict[str, Tensor | None] = {
             name: class_weights(name, task, examples) for name, task in config.tasks.items()
         }
@@ -116,7 +126,12 @@ class TaskLosses(nn.Module):
             targets = targets_of(batch, name, logits.shape[1], logits.device)
             if targets.labelled:
                 total = self.task_loss(name, task, logits.float(), targets)
-                losses.append(self._weighted(total, targets, task, place) / texts)
+                losses.append(self._weighted(total, targets, task, place) * self._own / texts)
+            if self._distill and any(name in example.teacher for example in batch):
+                taught = distilled(logits, batch, name, self._distill.temperature)
+                losses.append(taught * task.weight * self._distill.weight / texts)
+        if not losses:
+            return outputs[0].sum() * 0.0  # a batch without any label: a gradient of nought
         return torch.stack(losses).sum()
 
     def task_loss(self, name: str, task: Task, logits: Tensor, targets: Targets) -> Tensor:

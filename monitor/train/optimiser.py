@@ -20,9 +20,34 @@ def freeze(network: MultiTaskNetwork, config: TrainConfig) -> None:
     if config.fit.freeze_embeddings or config.fit.freeze_layers:
         frozen.append(network.encoder.get_input_embeddings())  # type: ignore[operator]
         frozen.extend(m for name, m in network.encoder.named_children() if name == "embeddings")
+    if config.fit.freeze_encoder:
+        frozen.append(network.encoder)
     for module in frozen:
         for parameter in module.parameters():
             parameter.requires_grad_(False)
+
+
+class Thaw:
+    """Gradual unfreezing (Howard and Ruder 2018): which of the trained weights learn in an epoch."""
+
+    def __init__(self, network: MultiTaskNetwork, layers_per_epoch: int) -> None:
+        layers = encoder_layers(network)
+        depth = {id(p): n for n, layer in enumerate(layers, start=1) for p in layer.parameters()}
+        encoder = {id(p) for p in network.encoder.parameters()}
+        self._each = layers_per_epoch
+        self._layers = len(layers)
+        # How many layers lie above a weight, those of the encoder only: heads and pooling learn from the start.
+        self._above = [
+            (p, len(layers) - depth.get(id(p), 0)) for p in network.parameters() if p.requires_grad and id(p) in encoder
+        ]
+
+    def apply(self, epoch: int) -> None:
+        """Lets the top ``epoch * layers_per_epoch`` layers learn, and the embeddings when that is more than all."""
+        if self._each == 0:
+            return
+        open_layers = epoch * self._each
+        for parameter, above in self._above:
+            parameter.requires_grad_(above < open_layers)
 
 
 def encoder_layers(network: MultiTaskNetwork) -> list[nn.Module]:
@@ -36,7 +61,7 @@ def parameter_groups(network: MultiTaskNetwork, config: TrainConfig) -> list[dic
     fit = config.fit
     layers = encoder_layers(network)
     depth = {id(p): n for n, layer in enumerate(layers, start=1) for p in layer.parameters()}
-    heads = {id(p) for p in network.heads.parameters()}
+    heads = {id(p) for p in network.parameters()} - {id(p) for p in network.encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if not parameter.requires_grad:

@@ -11,13 +11,25 @@ from tokenizers import Tokenizer
 from monitor.core.errors import ConfigError, TrainError
 from monitor.model import network as networks
 from monitor.train import checkpoint as checkpoints
+from monitor.train.adapters import attach, merge
 from monitor.train.config import TrainConfig
 from monitor.train.data import Example, load_data
-from monitor.train.fit import Report, Trainer, encode, predict_logits
+from monitor.train.fit import OnStep, Report, Trainer, encode, predict_logits
+from monitor.train.hub import loading
+from monitor.train.layers import drop_layers
 from monitor.train.metrics import Floats, softmax, summary
 from monitor.train.selection import labelled, sources_of
+from monitor.train.trackers import trackers_of
 
 CHECKPOINT = "checkpoint.pt"
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where to train. Raises ConfigError when the recipe wants a GPU and torch sees none."""
+    wanted, there = config.fit.device, torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ConfigError("key 'fit.device': torch sees no CUDA device.", hint='Use device = "auto" or "cpu".')
+    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 
 
 def load_tokenizer(encoder: str, max_tokens: int) -> Tokenizer:
@@ -67,6 +79,8 @@ def train(
     evaluate_also: Sequence[tuple[str, Path]] = (),
     threads: int | None = None,
     report: Report = lambda _line: None,
+    on_step: OnStep | None = None,
+    verbose: bool = False,
 ) -> Path:
     """Trains ``config`` on the files below ``data`` and writes the artefact ``out``/``config.name``; returns it.
 
@@ -74,47 +88,92 @@ def train(
     epoch's checkpoint. ``start_from`` overrides the recipe's: an earlier run's checkpoint or artefact whose weights are
     trained on, with a fresh optimiser. ``baseline`` also fits TF-IDF with a linear SVM on the very same split.
     ``safetensors`` keeps the float weights in the artefact, for the torch engine. ``evaluate_also`` are (task, CSV)
-    pairs whose figures go into the metrics. Raises TrainError or ConfigError.
+    pairs whose figures go into the metrics. ``on_step`` is told of every step, in place of a line now and then;
+    ``verbose`` names every conflict of the data. Raises TrainError or ConfigError.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     parts, found = load_data(config, data)
     report(f"data: {found.to_dict()}")
-    for line in _few(found.unreadable) + _few(found.conflicts) + _few(found.disputed):
-        report(line)
-    source = encoder or config.encoder
-    tokenizer = load_tokenizer(source, config.preprocessing.max_tokens)
-    sizes = {name: len(task.labels) for name, task in config.tasks.items()}
-    try:
-        network = networks.from_pretrained(source, tasks=sizes, pooling=config.pooling, dropout=config.fit.dropout)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"encoder '{source}': cannot be loaded ({str(error).splitlines()[0]}).",
-            hint="Name a folder with config.json and model.safetensors, or a model of the hub.",
-        ) from error
-    earlier = start_from or (Path(config.start_from) if config.start_from else None)
-    if earlier is not None:
-        left = checkpoints.start_from(network, config, earlier)
-        report(f"started from {earlier}" + (f"; new: {', '.join(left)}" if left else ""))
+    for lines in (found.unreadable, found.conflicts, found.disputed):
+        for line in lines if verbose else _few(lines):
+            report(line)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainError(f"{out}: cannot be written ({error.strerror}).", hint="Choose another --out.") from error
+    device = device_of(config)
+    source = encoder or config.encoder
+    tokenizer = load_tokenizer(source, config.preprocessing.max_tokens)
+    sizes = {name: len(task.labels) for name, task in config.tasks.items()}
+    if config.pretrain is not None:
+        from monitor.train.pretrain import pretrain
+
+        folder = pretrain(
+            config.pretrain,
+            config,
+            source=source,
+            tokenizer=tokenizer,
+            data=data,
+            out=out / "encoder",
+            device=device,
+            report=report,
+        )
+        source = str(folder)
+        torch.manual_seed(config.seed)
+    with loading(source):
+        network = networks.from_pretrained(source, tasks=sizes, pooling=config.pooling, dropout=config.fit.dropout)
+    earlier = start_from or (Path(config.start_from) if config.start_from else None)
+    if earlier is not None:
+        left = checkpoints.start_from(network, config, earlier)
+        report(f"started from {earlier}" + (f"; new: {', '.join(left)}" if left else ""))
     pad = int(network.encoder.config.pad_token_id or 0)  # type: ignore[union-attr, arg-type]
+    examples: Sequence[Example] = parts["train"]
+    if config.distill is not None:
+        from monitor.train.distil import taught
+
+        report(f"asking {len(config.distill.teachers)} teacher(s)")
+        examples = taught(
+            examples,
+            config,
+            folder=data,
+            encoder=source,
+            tokenizer=tokenizer,
+            pad=pad,
+            device=device,
+            held=[*parts["calibration"], *parts["test"]],
+        )
+        torch.manual_seed(config.seed)
+    if config.keep_layers or config.encoder_layers:
+        kept = drop_layers(network, keep=config.keep_layers, chosen=config.encoder_layers)
+        report(f"layers kept: {', '.join(map(str, kept))}")
+    adapters = attach(network, config.adapter) if config.adapter else None
+    network.to(device)
+    trackers = trackers_of(config, out)
     trainer = Trainer(
         config=config,
         network=network,
         tokenizer=tokenizer,
         pad=pad,
-        examples=parts["train"],
+        examples=examples,
         checkpoint=out / CHECKPOINT,
         report=report,
         evaluate=_epoch_check(config, network, tokenizer, pad, parts["calibration"]),
+        adapters=adapters,
+        trackers=trackers,
+        on_step=on_step,
     )
     if resume and trainer.resume():
-        report(f"resumed after epoch {trainer.epoch}")
-    result = trainer.run()
+        report(f"resumed after epoch {trainer.epoch}, step {trainer.step}")
+    try:
+        result = trainer.run()
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    network.to("cpu")
+    if config.adapter is not None:
+        merge(network, config.adapter)
 
     from monitor.train.finish import finish
 
