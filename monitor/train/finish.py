@@ -22,18 +22,20 @@ from monitor.model.calibration import Calibration
 from monitor.model.engines.base import TOKEN_BUDGET
 from monitor.model.engines.onnx import OnnxEngine
 from monitor.model.network import MultiTaskNetwork, encoder_config
+from monitor.model.preprocess import Preprocessing
 from monitor.train.baseline import linear_svm
 from monitor.train.calibrate import calibrate
 from monitor.train.card import render
 from monitor.train.config import TrainConfig
 from monitor.train.data import DataReport, Example
 from monitor.train.evaluate import evaluate_file
-from monitor.train.export import export_float, quantize
-from monitor.train.fit import FitResult, Report, predict_logits
+from monitor.train.export import export_float, quantize_best
+from monitor.train.fit import FitResult, Report, encode, predict_logits
 from monitor.train.metrics import ece, per_class, softmax, summary
 from monitor.train.selection import labelled, sources_of
 
 Logits = Mapping[str, NDArray[np.float32]]
+_CALIBRATION_TEXTS = 800
 
 
 def finish(
@@ -57,7 +59,11 @@ def finish(
         folder.mkdir()
         report("exporting")
         export_float(network, Path(scratch) / "float.onnx", max_tokens=config.preprocessing.max_tokens)
-        quantize(Path(scratch) / "float.onnx", folder / artefacts.ONNX)
+        int8_way = quantize_best(
+            Path(scratch) / "float.onnx",
+            folder / artefacts.ONNX,
+            ids=_calibration_ids(config, tokenizer, parts["train"]),
+        )
         tokenizer.save(str(folder / artefacts.TOKENIZER), pretty=False)
         if safetensors:
             state = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -84,6 +90,7 @@ def finish(
             "seed": config.seed,
             "split": "by hash of the normalised text (case, URLs, cashtags, punctuation, white space removed)",
             "data": found.to_dict(),
+            "int8": int8_way,
             "parameters": sum(p.numel() for p in network.parameters()),
             "fit": {"epochs": fit.epochs},
             "test": _test_figures(config, parts, int8, float32, calibrations, baseline=baseline),
@@ -103,6 +110,12 @@ def finish(
         _replace(folder, out)
     report(f"{loaded.id}: {metrics['bytes'] / 1e6:.1f} MB")
     return out
+
+
+def _calibration_ids(config: TrainConfig, tokenizer: Tokenizer, train: Sequence[Example]) -> list[list[int]]:
+    """Token ids of training texts, evenly drawn: what the int8 ranges of activations are found on."""
+    steps = Preprocessing(**config.preprocessing.model_dump())
+    return encode(tokenizer, steps, [ex.text for ex in train[:: max(1, len(train) // _CALIBRATION_TEXTS)]])
 
 
 def _logits(engine: OnnxEngine, ids: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Engines run the model: ``onnx`` (int8 on the CPU, the default) and ``torch`` (CUDA)."""
+"""Engines run the model: ``onnx`` (int8 on the CPU, the default), ``openvino`` (optional) and ``torch`` (CUDA)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from monitor.core.errors import ConfigError, ModelError
 from monitor.model.artefact import Artefact
 from monitor.model.engines.base import TokenEngine
 
-ENGINES = ("auto", "onnx", "torch")
+ENGINES = ("auto", "onnx", "openvino", "torch")
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 
-def choose_engine(artefact: Artefact, name: str = "auto", *, threads: int | None = None) -> TokenEngine:
-    """The engine called ``name``; ``auto`` is torch where torch sees a CUDA device, else onnx.
+def choose_engine(
+    artefact: Artefact, name: str = "auto", *, threads: int | None = None, cache: Path | None = None
+) -> TokenEngine:
+    """The engine called ``name``; ``auto`` is torch where torch sees a CUDA device, else what is fastest on this CPU:
+    measured once and remembered in ``cache``, see :mod:`monitor.model.engines.choice`.
 
     Raises ConfigError on an unknown name, ModelError when the engine is not installed or the artefact does not fit.
     """
@@ -26,6 +29,14 @@ def choose_engine(artefact: Artefact, name: str = "auto", *, threads: int | None
         from monitor.model.engines.torch import TorchEngine
 
         return TorchEngine(artefact, threads=threads)
+    if name == "auto":
+        from monitor.model.engines.choice import fastest
+
+        return fastest(artefact, threads=threads, cache=cache)
+    if name == "openvino":
+        from monitor.model.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(artefact, threads=threads)
     from monitor.model.engines.onnx import OnnxEngine
 
     return OnnxEngine(artefact, threads=threads)

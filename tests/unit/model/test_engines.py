@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from monitor.core.ports import Engine
 from monitor.model import artefact as artefacts
 from monitor.model import engines
 from monitor.model.artefact import Artefact, write_sums
-from monitor.model.engines import choose_engine
+from monitor.model.engines import choice, choose_engine
 from monitor.model.engines.base import TokenEngine, check_tasks, pad
+from monitor.model.engines.onnx import OnnxEngine
 
 TEXTS = [
     "Acme plunges after fraud probe 12",
@@ -31,9 +33,14 @@ def _rows(engine: TokenEngine) -> dict[str, np.ndarray]:
     return engine.predict_tasks(prepared)
 
 
-def test_auto_is_onnx_where_there_is_no_gpu(tiny: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_measures_the_cpu_where_there_is_no_gpu(
+    tiny: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(engines, "_cuda", lambda: False)
-    assert choose_engine(tiny).name == "onnx"
+    kept = tmp_path / "engines.json"
+    assert choose_engine(tiny, cache=kept).name in ("onnx", "openvino")
+    (name,) = json.loads(kept.read_text("utf-8")).values()
+    assert name in choice.candidates(tiny, None)
 
 
 def test_auto_is_torch_where_torch_sees_a_gpu(tiny: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +49,7 @@ def test_auto_is_torch_where_torch_sees_a_gpu(tiny: Artefact, monkeypatch: pytes
 
 
 def test_unknown_and_missing_engines_are_clear_errors(tiny: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="auto, onnx, torch"):
+    with pytest.raises(ConfigError, match="auto, onnx, openvino, torch"):
         choose_engine(tiny, "tensorflow")
     monkeypatch.setattr(engines, "_torch_installed", lambda: False)
     with pytest.raises(ModelError, match=r"riskwire\[gpu\]"):
@@ -94,6 +101,24 @@ def test_the_shipped_model_gives_the_same_in_torch(shipped: Artefact) -> None:
     for task, rows in one.items():
         assert np.abs(rows - two[task]).max() < 0.1
         assert (rows.argmax(1) == two[task].argmax(1)).all()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_without_padding_torch_computes_what_it_computes_with_it(tiny: Artefact, pooling: str) -> None:
+    from dataclasses import replace
+
+    from monitor.model.engines.torch import TorchEngine
+
+    engine = TorchEngine(replace(tiny, pooling=pooling), threads=1, device="cpu")
+    assert engine.packs
+    ids = [*engine.tokens(TEXTS), [0], [0, 5, 2]]
+    for batch in (ids, ids[:1], [ids[1], ids[1]]):
+        packed = engine.logits(batch)
+        engine.packs = False
+        padded = engine.logits(batch)
+        engine.packs = True
+        for task, rows in padded.items():
+            assert np.abs(rows - packed[task]).max() < 1e-4
 
 
 def test_a_graph_without_parameter_names_cannot_feed_torch(copy: Path) -> None:
@@ -160,6 +185,26 @@ def test_a_text_scores_the_same_alone_and_in_any_company(onnx: TokenEngine) -> N
         alone = onnx.probabilities([row])
         for task, rows in alone.items():
             assert np.abs(rows[0] - together[task][number]).max() < 1e-5
+
+
+def test_float_arithmetic_on_the_int8_graph_gives_the_same(tiny: Artefact, onnx: TokenEngine) -> None:
+    floats = _rows(OnnxEngine(tiny, threads=1, arithmetic="fp32"))
+    for task, rows in _rows(onnx).items():
+        assert np.abs(rows - floats[task]).max() < 0.02
+
+
+def test_openvino_runs_the_same_file(tiny: Artefact, onnx: TokenEngine) -> None:
+    pytest.importorskip("openvino")
+    engine = choose_engine(tiny, "openvino", threads=1)
+    for task, rows in _rows(onnx).items():
+        assert np.abs(rows - _rows(engine)[task]).max() < 0.03
+    ids = engine.tokens(TEXTS)
+    together = engine.probabilities(ids)
+    for number, row in enumerate(ids):
+        for task, rows in engine.probabilities([row]).items():
+            assert np.abs(rows[0] - together[task][number]).max() < 1e-3
+    with pytest.raises(ModelInputError, match="outside its vocabulary"):
+        engine.logits([[10**6]])
 
 
 def test_token_ids_that_the_model_has_not_are_an_input_error(onnx: TokenEngine) -> None:
