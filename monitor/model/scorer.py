@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,17 +16,20 @@ from monitor.core.errors import ModelError, ModelInputError, UsageError
 from monitor.core.ids import digest
 from monitor.core.types import Article, EntityMention, Scored, Scores, WordWeight
 from monitor.model.artefact import Artefact
+from monitor.model.attribution import DEFAULT_METHOD, METHODS
 from monitor.model.batching import MicroBatcher, Tokens
 from monitor.model.cache import LruCache
 from monitor.model.doubt import Doubter
 from monitor.model.engines.base import TokenEngine, check_tasks, to_scores
-from monitor.model.explain import occlusions, units
+from monitor.model.explain import Explanation, Labels, Questions, Reading, ask
 
 ResultT = TypeVar("ResultT")
 Rows = dict[str, NDArray[np.float64]]
 """One text's probabilities: task → row."""
 GIVEN = "given"
 """The model's name for articles that arrived scored and do not say by what."""
+EXPLAIN_PIECE = 64
+"""Texts that explanations have in the engine's queue at a time: what is to be scored waits behind no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class ModelScorer:
     tokens, at most ``capacity`` texts wait for the engine (callers beyond that are held back), and ``cache_size``
     results are kept by hash of the prepared text. With ``min_precision`` a verdict that is right less often than that,
     as measured on held-out texts, is marked as in doubt (ConfigError when the model cannot promise it).
+    ``explain_method`` is one of :data:`monitor.model.attribution.METHODS`.
     """
 
     def __init__(
@@ -71,8 +75,15 @@ class ModelScorer:
         capacity: int = 4096,
         cache_size: int = 20_000,
         min_precision: float | None = None,
+        explain_method: str = DEFAULT_METHOD,
     ) -> None:
         check_tasks(artefact)
+        if explain_method not in METHODS:
+            raise UsageError(
+                f"There is no explanation method '{explain_method}'.", hint=f"Use one of: {', '.join(METHODS)}."
+            )
+        self._planner = METHODS[explain_method]
+        self._explaining = asyncio.Lock()
         if engine.model != artefact.id:
             raise ModelError(f"The engine runs {engine.model}, not {artefact.id}.")
         self.model = artefact.id
@@ -82,7 +93,10 @@ class ModelScorer:
         self._find_entities = find_entities
         self._signature = signature
         self._batcher: MicroBatcher[Rows] = MicroBatcher(
-            self._run, token_budget=token_budget, max_wait_seconds=max_wait_seconds, capacity=capacity
+            self._run,
+            token_budget=min(token_budget, engine.token_budget),
+            max_wait_seconds=max_wait_seconds,
+            capacity=capacity,
         )
         self._cache: LruCache[Rows] = LruCache(cache_size)
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="riskwire-prepare")
@@ -121,29 +135,61 @@ class ModelScorer:
         return to_scores(self._artefact, (await self._predict([prepared]))[0])
 
     async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
-        """How much each word of ``text`` (from its start) moved ``label`` of ``task``: probability with the word minus
-        that without it. Offsets are into ``text``. Raises UsageError on an unknown task or label."""
+        """How much each word of ``text`` (from its start) moved ``label`` of ``task``, in probability. Offsets are into
+        ``text``. Raises UsageError on an unknown task or label."""
+        self._check_labels({task: label})
+        (found,) = await self._explain([(text, "")], [{task: label}])
+        return found[task].words
+
+    async def explain_articles(
+        self, articles: Sequence[Article], labels: Sequence[Labels]
+    ) -> list[Mapping[str, Explanation]]:
+        """For each article the words behind these labels (task → label), by task. Offsets are into ``Article.text``.
+
+        The texts of all are asked in common batches, but never more than a few at a time: scoring comes first. Raises
+        UsageError on an unknown task or label.
+        """
+        for wanted in labels:
+            self._check_labels(wanted)
+        return await self._explain([(article.title, article.body) for article in articles], labels)
+
+    def _check_labels(self, labels: Labels) -> None:
+        for task, label in labels.items():
+            spec = self._artefact.tasks.get(task)
+            if spec is None or label not in spec.labels:
+                raise UsageError(f"{self.model} has no label '{label}' of a task '{task}'.")
+
+    async def _explain(
+        self, texts: Sequence[tuple[str, str]], labels: Sequence[Labels]
+    ) -> list[Mapping[str, Explanation]]:
+        def cut() -> list[Questions | None]:
+            steps = self._artefact.preprocessing
+            return [ask(Reading(title, body, steps), self._engine.tokenizer, self._planner) for title, body in texts]
+
+        questions = await self._aside(cut)
+        variants = list(dict.fromkeys(text for one in questions if one is not None for text in one.texts))
+        rows: dict[str, Rows] = {}
+        for start in range(0, len(variants), EXPLAIN_PIECE):
+            piece = variants[start : start + EXPLAIN_PIECE]
+            async with self._explaining:
+                rows |= zip(piece, await self._predict(piece, cached=False), strict=True)
+        found: list[Mapping[str, Explanation]] = []
+        for one, wanted in zip(questions, labels, strict=True):
+            by_task: dict[str, Explanation] = {}
+            for task, label in wanted.items():
+                if one is None:
+                    by_task[task] = Explanation(label=label, words=())
+                    continue
+                column = self._artefact.tasks[task].labels.index(label)
+                values = np.array([rows[text][task][column] for text in one.texts], dtype=np.float64)
+                by_task[task] = one.explanation(label, values)
+            found.append(by_task)
+        return found
+
+    def display(self, task: str, label: str) -> str:
+        """A label's English name; labels of other models stand for themselves."""
         spec = self._artefact.tasks.get(task)
-        if spec is None or label not in spec.labels:
-            raise UsageError(f"{self.model} has no label '{label}' of a task '{task}'.")
-        steps = self._artefact.preprocessing
-        head = text[: steps.max_chars * 2]  # what follows the model's own cut moves nothing
-
-        def cut() -> tuple[str, list[WordWeight], list[str]]:
-            words = units(head, self._engine.tokenizer)
-            places = [WordWeight(word=w.word, weight=0.0, start=w.start, end=w.end) for w in words]
-            return steps.text(head), places, [steps.text(variant) for variant in occlusions(head, words)]
-
-        whole, places, variants = await self._aside(cut)
-        if not places:
-            return []
-        rows = await self._predict([whole, *variants], cached=False)
-        column = spec.labels.index(label)
-        full = float(rows[0][task][column])
-        return [
-            WordWeight(word=w.word, weight=full - float(row[task][column]), start=w.start, end=w.end)
-            for w, row in zip(places, rows[1:], strict=True)
-        ]
+        return spec.display(label) if spec is not None and label in spec.labels else label
 
     @property
     def stats(self) -> ScorerStats:

@@ -149,7 +149,7 @@ def test_clean_text_is_one_valid_line_within_its_limit(raw: str, limit: int) -> 
 @given(st.text(max_size=100))
 def test_normalised_text_is_a_fixed_point_and_language_guesses_never_raise(raw: str) -> None:
     assert text.normalised(text.normalised(raw)) == text.normalised(raw)
-    assert text.guess_language(raw) in {"en", "zh", "ja", "ko", "und"}
+    assert 2 <= len(text.guess_language(raw)) <= 3
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_normalised_text_is_a_fixed_point_and_language_guesses_never_raise(raw: 
         ("A股三大指数收跌 NVDA 财报不及预期", "zh"),
         ("日銀が金利を引き上げると発表した", "ja"),
         ("한국은행 기준금리 동결", "ko"),
-        ("Die Bank ist mit der Krise nicht fertig", "und"),
+        ("Die Bank ist mit der Krise nicht fertig", "de"),
         ("🚀🚀", "und"),
         ("", "und"),
-        ("Банк России повысил ставку", "und"),
+        ("Банк России повысил ставку", "ru"),
     ],
 )
 def test_language_by_script(raw: str, lang: str) -> None:
