@@ -149,6 +149,13 @@ def load_config(path: Path) -> TrainConfig:
             f"{path}: key 'adapter.method': prefix tuning cannot be merged, and no artefact carries it.",
             hint="Use lora, adalora or bottleneck.",
         )
+    fit = config.fit
+    frozen = fit.unfreeze_layers or fit.freeze_layers or fit.freeze_encoder
+    if config.adapter and config.adapter.method == "adalora" and frozen:
+        raise ConfigError(
+            f"{path}: key 'adapter.method': AdaLoRA shares its ranks out over all layers, so all must learn.",
+            hint="Take unfreeze_layers, freeze_layers and freeze_encoder out of [fit], or use lora.",
+        )
     for name in config.early_stopping.monitor if config.early_stopping else ():
         task, _, metric = name.rpartition("/")
         if task.split("/")[0] not in config.tasks or metric not in ("accuracy", "macro_f1"):

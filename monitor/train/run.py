@@ -41,7 +41,8 @@ def load_tokenizer(encoder: str, max_tokens: int) -> Tokenizer:
         else:
             from transformers import AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True).backend_tokenizer
+            with loading(encoder):
+                tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"encoder '{encoder}': no tokenizer ({str(error).splitlines()[0]}).",

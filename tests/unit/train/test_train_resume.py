@@ -35,7 +35,7 @@ trainer.run()
 
 
 def test_a_process_killed_within_an_epoch_ends_with_the_very_same_weights(tmp_path: Path) -> None:
-    fit = {"checkpoint_steps": 3, "averaging": "ema", "dropout": 0.2, "accumulate": 2}
+    fit = {"checkpoint_steps": 3, "averaging": "ema", "dropout": 0.2}
     arguments = [str(tiny_model.folder()), str(tmp_path), "7", json.dumps(fit), str(torch.get_num_threads())]
     killed = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments],
