@@ -108,15 +108,24 @@ def build_stories() -> Callable[[ScoredArticle], str]:
 
 
 def build_drift(
-    artefact: Artefact,
+    settings: Settings, model: str
 ) -> tuple[
-    Callable[[datetime, Sequence[ScoredArticle]], Block], Callable[[Sequence[Block], Sequence[Block]], list[Check]]
+    Callable[[datetime, Sequence[ScoredArticle]], Block], Callable[[Sequence[Block], Sequence[Block]], Sequence[Check]]
 ]:
-    """What counts a block of stored articles, and what compares two sets of blocks."""
+    """What counts a block of stored articles (and the verdicts of ``model``), and what compares two sets of blocks.
+
+    The tokenizer is loaded when the first block is counted, which raises ModelError when it cannot be.
+    """
+    from functools import cache
+
     from monitor.model.drift.blocks import Observer
     from monitor.model.drift.checks import compare
 
-    return Observer(artefact).block, compare
+    @cache
+    def observer() -> Observer:
+        return Observer(load_artefact(model_path(settings)), model=model)
+
+    return lambda start, items: observer().block(start, items), compare
 
 
 def build_pipeline(settings: Settings, watchlist: Watchlist, *, alerting: bool = True) -> DetectPipeline:

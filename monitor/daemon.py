@@ -196,10 +196,12 @@ class Daemon:
         except (ModelError, UsageError) as error:
             _log.warning("no_shadow", error=str(error))
             return None
-        if found is None or found[0].model == main:
+        if found is None:
             return None
         scorer, shadow = found
         stack.push_async_callback(scorer.close)
+        if scorer.model == main:  # it has been set since
+            return None
         _log.info("shadow", model=scorer.model, main=main, share=shadow.share, until=str(shadow.until))
         return ShadowService(
             scorer=scorer, main=main, state=storage.state, clock=self.clock, metrics=self.metrics,
@@ -211,11 +213,11 @@ class Daemon:
         keys = self.settings.drift
         if not keys.enabled or self._given_scorer or not isinstance(self.clock, SystemClock):
             return
-        artefact = await asyncio.to_thread(lambda: app.load_artefact(app.model_path(self.settings)))
-        observe, compare = await asyncio.to_thread(app.build_drift, artefact)
+        assert self.scorer is not None
+        observe, compare = app.build_drift(self.settings, self.scorer.model)
         service = DriftService(
             store=storage.store, state=storage.state, clock=self.clock, scheduler=scheduler, metrics=self.metrics,
-            observe=observe, compare=compare, model=artefact.id, interval=timedelta(hours=keys.interval_hours),
+            observe=observe, compare=compare, model=self.scorer.model, interval=timedelta(hours=keys.interval_hours),
             recent=timedelta(days=keys.recent_days), reference=timedelta(days=keys.reference_days),
         )  # fmt: skip
         await service.start()

@@ -247,9 +247,16 @@ class _Reading:
         if not name and any(labels.values()):
             self.problems.append(f"{where}: who labelled it? Add a column 'annotator', or --annotator NAME")
             return
-        origin = f"{self.path.name}, {where}"
         self.found.append(
-            Label(text=text, annotator=name, at=more.pop("at", "") or self.at, origin=origin, **labels, **more)
+            Label(
+                text=text,
+                annotator=name,
+                at=more.pop("at", "") or self.at,
+                origin=f"{self.path.name}, {where}",
+                sentiment=labels["sentiment"],
+                topic=labels["topic"],
+                **more,
+            )
         )
 
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from monitor.core.errors import ConfigError, TrainError
 from monitor.model.artefact import SAFETENSORS, Artefact
@@ -45,6 +46,7 @@ def derive(recipe: TrainConfig, artefact: Artefact, labels: Sequence[Decided], f
             "There are no new labels to train on.", hint="Import some: `riskwire label export`, then `label import`."
         )
     sets = []
+    ways: Literal["train", "test"]
     for name, ways in ((NEW, "train"), (HELD, "test")):
         if not rows[name]:
             continue

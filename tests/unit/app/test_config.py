@@ -100,7 +100,7 @@ def test_every_commented_key_of_the_default_file_is_a_key_with_that_default() ->
     text = resources.files("monitor").joinpath("default.toml").read_text(encoding="utf-8")
     head = text.split("[[notifiers]]")[0]
     lines = [line.removeprefix("# ") if " = " in line and line.startswith("# ") else line for line in head.splitlines()]
-    examples = {("model", "path"), ("entities", "watchlists")}
+    examples = {("model", "path"), ("model", "min_precision"), ("entities", "watchlists")}
     data = tomllib.loads("\n".join(lines))
     defaults = Settings().model_dump(mode="json")
     for section, values in data.items():
