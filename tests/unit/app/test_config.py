@@ -31,7 +31,7 @@ def write(tmp_path: Path):  # type: ignore[no-untyped-def]
         ("[ingestt]\n", "unknown key 'ingestt'. Did you mean 'ingest'"),
         ("[ingest]\ndefault_interval = 'soon'", "ingest.default_interval: .*valid number.*'soon'"),
         ("[ingest]\ndefault_interval = -1", "ingest.default_interval: .*greater than 0, got -1"),
-        ("[model]\nengine = 'tpu'", "model.engine: .*'auto', 'onnx' or 'torch', got 'tpu'"),
+        ("[model]\nengine = 'tpu'", "model.engine: .*'auto', 'onnx', 'openvino' or 'torch', got 'tpu'"),
         ("[detect]\nbucket_minutes = 7", "detect.bucket_minutes must divide 60, got 7"),
         ("[[sources]]\nname='a'\n[[sources]]\nname='a'", "sources.name must be unique, but 'a'"),
         ("[[sources]]\nurl='x'", r"sources.0.name: field required"),
