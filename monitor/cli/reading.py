@@ -37,7 +37,7 @@ def read_articles(stream: IO[bytes], name: str, now: datetime, *, plain: bool, e
         row: object = None
         try:
             row = {"title": line, "source": "text"} if plain else loads(line)
-            article = article_from_row(row, now=now)  # type: ignore[arg-type]  # refuses what is no mapping
+            article = article_from_row(row, now=now)  # refuses what is no object
         except CodecError as error:
             hint = error.hint or _hint(line, row, number=number, plain=plain)
             raise UsageError(f"{name}, line {number}: {error.message}", hint=hint) from error
