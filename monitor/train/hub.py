@@ -9,18 +9,24 @@ from safetensors import SafetensorError
 
 from monitor.core.errors import ConfigError
 
-_CUT_SHORT = ("incomplete", "not fully covered", "failed finding central directory", "consistency check", "truncated")
+_CUT_SHORT = (
+    "incomplete",
+    "not fully covered",
+    "failed finding central directory",
+    "consistency check",
+    "truncated",
+    "connection broken",
+)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What the hub's client raises when a connection breaks; which package it uses depends on its version."""
-    found: list[type[Exception]] = []
-    for package, name in (("httpx", "HTTPError"), ("requests", "RequestException")):
-        try:
-            found.append(getattr(__import__(package), name))
-        except ImportError:
-            continue
-    return tuple(found)
+    """What the hub's client raises when a connection breaks: the base error of the HTTP package that it uses."""
+    try:
+        from huggingface_hub import errors
+    except ImportError:
+        return ()
+    found = getattr(errors, "HTTPError", None)
+    return (found,) if isinstance(found, type) and issubclass(found, Exception) else ()
 
 
 @contextmanager
@@ -32,7 +38,9 @@ def loading(source: str) -> Iterator[None]:
         yield
     except known as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, broken) or any(mark in said for mark in _CUT_SHORT):
+        # An answer of the hub (no such model, no access) is an OSError as well; a broken connection is not.
+        cut = isinstance(error, broken) and not isinstance(error, OSError)
+        if cut or any(mark in said.lower() for mark in _CUT_SHORT):
             raise ConfigError(
                 f"encoder '{source}': its files are incomplete, as an interrupted download leaves them ({said}).",
                 hint="Run it again: the hub goes on where it stopped; in a folder, copy the files again.",
