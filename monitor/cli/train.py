@@ -57,6 +57,9 @@ def train(
         list[str] | None,
         typer.Option("--evaluate-also", help="TASK=FILE: a CSV (text,label) whose figures go into the card."),
     ] = None,
+    robustness: Annotated[
+        bool, typer.Option(help="Run the robustness suite on the new model; it goes into the card.")
+    ] = True,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Name every conflict of the data, not only the first few.")
@@ -80,6 +83,7 @@ def train(
             baseline=baseline,
             safetensors=safetensors,
             evaluate_also=pairs,
+            robustness=robustness,
             threads=threads,
             report=report,
             on_step=on_step,

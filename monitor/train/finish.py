@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from monitor.core.types import SENTIMENTS
 from monitor.model import artefact as artefacts
 from monitor.model.artefact import Artefact
 from monitor.model.batching import plan_batches
@@ -32,6 +33,7 @@ from monitor.train.evaluate import evaluate_file
 from monitor.train.export import export_float, quantize_best
 from monitor.train.fit import FitResult, Report, encode, predict_logits
 from monitor.train.metrics import ece, per_class, softmax, summary
+from monitor.train.robustness.suite import run_suite
 from monitor.train.selection import labelled, sources_of
 
 Logits = Mapping[str, NDArray[np.float32]]
@@ -52,6 +54,7 @@ def finish(
     safetensors: bool,
     evaluate_also: Sequence[tuple[str, Path]],
     report: Report,
+    robustness: bool = False,
 ) -> Path:
     """Writes the artefact to ``out``, replacing an older one only when the new one is whole; returns ``out``."""
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as scratch:
@@ -101,6 +104,10 @@ def finish(
         for task, path in evaluate_also:
             report(f"evaluating on {path.name}")
             metrics["also"].append({"file": path.name} | evaluate_file(engine, task=task, path=path))
+        sentiments = config.tasks["sentiment"].labels if "sentiment" in config.tasks else ()
+        if robustness and set(SENTIMENTS) <= set(sentiments):
+            report("running the robustness suite")
+            metrics["robustness"] = run_suite(engine).to_dict(failures=False)
         metrics["bytes"] = sum(file.stat().st_size for file in folder.iterdir())
         metrics = _rounded(metrics)
         _write_report(

@@ -78,6 +78,7 @@ def train(
     baseline: bool = False,
     safetensors: bool = True,
     evaluate_also: Sequence[tuple[str, Path]] = (),
+    robustness: bool = False,
     threads: int | None = None,
     report: Report = lambda _line: None,
     on_step: OnStep | None = None,
@@ -89,8 +90,8 @@ def train(
     epoch's checkpoint. ``start_from`` overrides the recipe's: an earlier run's checkpoint or artefact whose weights are
     trained on, with a fresh optimiser. ``baseline`` also fits TF-IDF with a linear SVM on the very same split.
     ``safetensors`` keeps the float weights in the artefact, for the torch engine. ``evaluate_also`` are (task, CSV)
-    pairs whose figures go into the metrics. ``on_step`` is told of every step, in place of a line now and then;
-    ``verbose`` names every conflict of the data. Raises TrainError or ConfigError.
+    pairs whose figures go into the metrics; ``robustness`` adds the robustness suite's. ``on_step`` is told of every
+    step, in place of a line now and then; ``verbose`` names every conflict of the data. Raises TrainError or ConfigError.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -191,6 +192,7 @@ def train(
         safetensors=safetensors,
         evaluate_also=evaluate_also,
         report=report,
+        robustness=robustness,
     )
 
 
