@@ -91,7 +91,9 @@ def train(
     trained on, with a fresh optimiser. ``baseline`` also fits TF-IDF with a linear SVM on the very same split.
     ``safetensors`` keeps the float weights in the artefact, for the torch engine. ``evaluate_also`` are (task, CSV)
     pairs whose figures go into the metrics; ``robustness`` adds the robustness suite's. ``on_step`` is told of every
-    step, in place of a line now and then; ``verbose`` names every conflict of the data. Raises TrainError or ConfigError.
+    step, in place of a line now and then; ``verbose`` names every conflict of the data.
+
+    Raises TrainError or ConfigError.
     """
     if threads:
         torch.set_num_threads(threads)
