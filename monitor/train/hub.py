@@ -32,7 +32,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
 @contextmanager
 def loading(source: str) -> Iterator[None]:
     """Maps what loading an encoder raises to ConfigError; a broken download is told from a wrong name."""
-    broken = (SafetensorError, EOFError, *_network_errors())
+    broken: tuple[type[Exception], ...] = (SafetensorError, EOFError, *_network_errors())
     known: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, *broken)
     try:
         yield
