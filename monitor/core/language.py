@@ -176,6 +176,9 @@ _SHAPES = {
 """Endings and letter groups of a language. English has some of them too, so a match counts for little."""
 
 
+_ENGLISH_SHAPE = re.compile(r"[a-z]{2}(?:ing|ings|ness|ight|ould|ough)$")
+
+
 def guess_language(text: str) -> str:
     """A BCP 47 primary tag, or ``und`` when there is nothing to go by. Reads the first 600 characters.
 
@@ -217,7 +220,8 @@ def _latin(text: str) -> str:
         small = word.lower().replace("’", "'")
         named = word[0].isupper() and position > 0 and not shouted
         known = small in _ENGLISH or small.endswith("'s")
-        english += known
+        shaped = not known and _ENGLISH_SHAPE.search(small) is not None
+        english += known or 0.5 * shaped
         part = 0.4 if named else 1.0
         worth = part * (_WEAK if small in _IN_NAMES or len(small) == 1 else 1.0)
         stem = _ELISION.sub("", small) if "'" in small else small
@@ -227,7 +231,12 @@ def _latin(text: str) -> str:
                 scores[language] += worth
             elif accented and any(char in _LETTERS.get(language, "") for char in small):
                 scores[language] += 0.25 if named or shouted else 0.9
-            elif not known and not named and len(small) > 3 and language in _SHAPES and _SHAPES[language].match(small):
+            elif (
+                not (known or shaped or named)
+                and len(small) > 3
+                and language in _SHAPES
+                and _SHAPES[language].match(small)
+            ):
                 scores[language] += 0.45
         if stem != small:
             scores["fr"] += 0.6 * part

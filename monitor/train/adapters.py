@@ -89,7 +89,7 @@ def attach(network: MultiTaskNetwork, settings: Adapter) -> Adapters:
         return Adapters()
     first = settings.first_rank or settings.rank * 3 // 2
     wanted = peft.AdaLoraConfig(target_r=settings.rank, init_r=first, total_step=10**9, **common)
-    return Adapters(peft.AdaLoraModel(network.encoder, wanted, "default"))
+    return Adapters(peft.AdaLoraModel(network.encoder, wanted, "default"))  # type: ignore[no-untyped-call]
 
 
 def _targets(network: MultiTaskNetwork, settings: Adapter) -> list[str]:
@@ -114,7 +114,7 @@ def merge(network: MultiTaskNetwork, settings: Adapter) -> None:
 
     found = [(name, m) for name, m in network.encoder.named_modules() if isinstance(m, BaseTunerLayer)]
     for name, module in found:
-        module.merge()  # type: ignore[operator]
+        module.merge()
         parent, _, leaf = name.rpartition(".")
         setattr(network.encoder.get_submodule(parent), leaf, module.get_base_layer())
     for attribute in ("peft_config", "_hf_peft_config_loaded"):

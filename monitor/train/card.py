@@ -24,7 +24,7 @@ def render(config: TrainConfig, metrics: Mapping[str, Any], temperatures: Mappin
         f"- Languages: {', '.join(config.languages)}",
         f"- Licence: {config.licence}",
         f"- Trained: {config.fit.epochs} epochs, seed {config.seed}, with `riskwire train`",
-        "- Weights: int8 (matrices per channel, embeddings per row); activations quantised at run time, token by token",
+        f"- Weights: int8 (matrices per channel, embeddings per row); activations int8 too, {_activations(metrics)}",
         "",
         "## Measured on the test part",
         "",
@@ -134,3 +134,9 @@ def _robustness(suite: Mapping[str, Any] | None) -> list[str]:
             f"| `{name}` | {_percent(row['all']['pass_rate'])} | {' | '.join(cells)} | {100 * row['target']:.0f} |"
         )
     return [*lines, ""]
+
+
+def _activations(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("int8", {}).get("activations") == "static":
+        return "at constant scales found on training texts"
+    return "quantised at run time, token by token"

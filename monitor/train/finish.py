@@ -38,6 +38,8 @@ from monitor.train.selection import labelled, sources_of
 
 Logits = Mapping[str, NDArray[np.float32]]
 _CALIBRATION_TEXTS = 800
+ALL = "(all)"
+"""What the figures over all data sets of a task are filed under."""
 
 
 def finish(
@@ -147,7 +149,8 @@ def _test_figures(
     for name, task in config.tasks.items():
         labels = list(task.labels)
         table[name] = {}
-        for source in sources_of(config, name):
+        sources: list[str | None] = [*sources_of(config, name)]
+        for source in sources if len(sources) == 1 else [*sources, None]:
             places, truth = labelled(parts["test"], name, source)
             if not places:
                 continue
@@ -156,7 +159,7 @@ def _test_figures(
             row["temperature"] = calibrations[name].temperature
             row["ece_uncalibrated"] = ece(softmax(int8[name][places]), truth)
             row["float32"] = {key: plain[key] for key in ("accuracy", "macro_f1", "ece")}
-            if baseline:
+            if baseline and source is not None:
                 predicted = linear_svm(config, parts, task=name, source=source)
                 scores = per_class(truth, predicted, labels)
                 present = [label for i, label in enumerate(labels) if (truth == i).any() or (predicted == i).any()]
@@ -164,7 +167,7 @@ def _test_figures(
                     "accuracy": float((predicted == truth).mean()),
                     "macro_f1": float(np.mean([scores[label]["f1"] for label in present])),
                 }
-            table[name][source] = row
+            table[name][source or ALL] = row
     return table
 
 

@@ -28,16 +28,16 @@ class TensorBoard:
         _need("tensorboard", "tracking.tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """One scalar a figure."""
         for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class Wandb:

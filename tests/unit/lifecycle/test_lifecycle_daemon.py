@@ -69,7 +69,8 @@ async def test_the_shadow_scores_along_and_is_only_counted(tiny: Artefact, secon
     assert {item.scored.model for item in stored} == {tiny.id}
     assert (doc.main, doc.shadow, doc.all.n) == (tiny.id, shadow.model, 40)
     assert doc.all.figures()["sentiment_agreement"] == 1.0
-    assert doc.all.figures()["shift_of_negative"] == pytest.approx(0.0, abs=1e-6)
+    # Not exactly: the main engine may calculate in float32 here, the shadow always does in int8.
+    assert doc.all.figures()["shift_of_negative"] == pytest.approx(0.0, abs=2e-3)
 
 
 async def test_a_shadow_that_cannot_be_loaded_harms_nobody(tiny: Artefact, second: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ROWS = """text,label,source,desk
 Profit up at Acme,positive,wire,a
 Loss at Borealis,negative,wire,a
 Meeting on Monday,neutral,blog,b
-<script>alert(1)</script> record,negative,blog,b
+<x-y onclick=1> record,negative,blog,b
 北辰公司亏损,negative,wire,c
 北辰公司盈利,positive,,c
 Profit up at Acme!,positive,wire,d
@@ -183,7 +183,7 @@ def test_the_page_is_one_file_and_escapes_what_it_shows(data: Path) -> None:
     never = FakeEngine(lambda _: (0.1, 0.8, 0.1), name="<b>never")
     page = render(evaluate(FakeEngine(), task="sentiment", path=data, other=never, resamples=100).figures)
     assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; record" in page
+    assert "&lt;x-y onclick=1&gt; record" in page
     assert "&lt;b&gt;never" in page
     assert page.count("<svg") == page.count("</svg>") >= 2
     assert "default-src 'none'" in page

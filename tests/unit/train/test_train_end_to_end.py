@@ -38,9 +38,9 @@ def test_it_has_learned_what_it_was_shown(artefact: Artefact) -> None:
     assert figures["sentiment"]["sentiment"]["accuracy"] > 0.7
     assert figures["topic"]["topic"]["accuracy"] > 0.7
     for sources in figures.values():
-        for row in sources.values():
+        for source, row in sources.items():
             assert 0 <= row["ece"] <= 1
-            assert row["tfidf_linear_svm"]["accuracy"] > 0.4
+            assert source == "(all)" or row["tfidf_linear_svm"]["accuracy"] > 0.4
             assert abs(row["float32"]["accuracy"] - row["accuracy"]) <= 0.1
 
 
