@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -129,11 +128,13 @@ def pipeline_way(artefact: Artefact, threads: int, size: int) -> Way:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity(50)  # as an error it lists every model that it knows
     engine = torch_engine(artefact, threads)
     labels = [f"{task}:{label}" for task, spec in artefact.tasks.items() for label in spec.labels]
 
     class Classifier(transformers.PreTrainedModel):  # type: ignore[misc]
         config_class = transformers.BertConfig
+        _supports_sdpa = True
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
@@ -261,7 +262,7 @@ def main() -> None:
         makers[f"riskwire {name}"] = lambda art, threads, name=name: engine_way(art, threads, name)  # type: ignore[misc]
     if args.child:
         makers[args.child](artefact, args.threads).run(texts[:64])
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_mb())
         return
     if args.ways is not None:
         starts = tuple(filter(None, args.ways.split(",")))
@@ -348,6 +349,12 @@ def compare(
         "ways": rows,
         "latency": [],
     }
+
+
+def peak_mb() -> float:
+    """Peak resident MB of this process: from /proc, as getrusage counts the parent's memory before exec as well."""
+    status = Path("/proc/self/status").read_text("utf-8")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def child_memory(way: str) -> float | None:
