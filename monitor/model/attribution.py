@@ -21,7 +21,7 @@ Table = NDArray[np.float64]
 
 MAX_VARIANTS = 128
 """The most texts that the model is asked for one explanation."""
-DEFAULT_METHOD = "leave-one-out"
+DEFAULT_METHOD = "first-and-last"
 SEED = 20
 """The draws of the sampling methods are fixed: a text gets the same weights every time."""
 

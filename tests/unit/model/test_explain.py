@@ -73,13 +73,34 @@ async def test_many_articles_get_what_each_would_get_alone(scorer: ModelScorer) 
             assert [w.weight for w in found[task].words] == pytest.approx([w.weight for w in alone], abs=1e-5)
 
 
-async def test_a_weight_is_the_probability_that_the_word_brings(scorer: ModelScorer) -> None:
+async def test_a_weight_is_what_the_word_brings_to_the_rest_and_to_nothing(scorer: ModelScorer, tiny: Artefact) -> None:
     text = "Acme plunges after fraud probe"
+
+    async def negative(part: str) -> float:
+        return (await scorer.predict(part)).sentiments["negative"]
+
+    whole = await negative(text)
     words = await scorer.explain(text, task="sentiment", label="negative")
-    whole = (await scorer.predict(text)).sentiments["negative"]
+    alone = {word.word: await negative(word.word) for word in words}
+    without = {word.word: await negative(text[: word.start] + text[word.end :]) for word in words}
+    # What the model says of nothing is the same for all words: differences between words are free of it.
+    first = words[0].word
     for word in words:
-        without = (await scorer.predict(text[: word.start] + text[word.end :])).sentiments["negative"]
-        assert word.weight == pytest.approx(whole - without, abs=1e-4)
+        wanted = (without[first] - without[word.word] + alone[word.word] - alone[first]) / 2
+        assert word.weight - words[0].weight == pytest.approx(wanted, abs=1e-4)
+
+    one_out = ModelScorer(
+        engine=choose_engine(tiny, "onnx", threads=1),
+        artefact=tiny,
+        clock=ManualClock(NOW),
+        max_wait_seconds=0.001,
+        explain_method="leave-one-out",
+    )
+    try:
+        for word in await one_out.explain(text, task="sentiment", label="negative"):
+            assert word.weight == pytest.approx(whole - without[word.word], abs=1e-4)
+    finally:
+        await one_out.close()
 
 
 async def test_a_body_that_is_read_is_explained_with_offsets_into_the_articles_text(scorer: ModelScorer) -> None:
