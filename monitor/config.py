@@ -56,7 +56,7 @@ class ModelSection(_Section):
         None, description="Folder of an artefact; when unset, what 'riskwire model set' chose, else the packaged one."
     )
     engine: Literal["auto", "onnx", "openvino", "torch"] = Field(
-        "auto", description="auto: torch on CUDA when present, else the fastest on this CPU, measured once."
+        "auto", description="auto: torch on CUDA when present, else onnx, int8 or float32 as measured once."
     )
     threads: int = Field(0, ge=0, description="Threads of the engine; 0: one per core.")
     token_budget: int = Field(4096, ge=128, description="Most tokens in one micro-batch, padding included.")
