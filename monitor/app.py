@@ -182,14 +182,14 @@ class Storage:
 
 
 @asynccontextmanager
-async def open_storage(data_dir: Path, clock: Clock, *, guest: bool = False) -> AsyncIterator[Storage]:
-    """Opens the embedded bus, store and state store; closes them in the end.
+async def open_storage(settings: Settings, clock: Clock, *, guest: bool = False) -> AsyncIterator[Storage]:
+    """Opens the configured bus, store and state store; closes them in the end.
 
     The daemon is the owner of its folder; ``guest`` is for operator commands that run beside it. Raises
     StorageError, DatabaseLockedError when another owner holds the folder.
     """
     async with AsyncExitStack() as stack:
-        directory = DataDirectory.open(data_dir, mode="guest" if guest else "owner")
+        directory = DataDirectory.open(settings.data_dir, mode="guest" if guest else "owner")
         stack.callback(directory.close)
         bus = await SqliteBus.open(directory, clock=clock)
         stack.push_async_callback(bus.close)

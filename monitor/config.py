@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.backends import BusSection, ElasticSection, KafkaSection, ScaleSection, StateSection, StoreSection
 from monitor.core.errors import ConfigError
 
 DEFAULT_FILE = Path("riskwire.toml")
@@ -154,6 +155,12 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("riskwire-data"), description="Folder of the databases (log, store, state).")
     base: Path = Field(Path(), exclude=True, description="Set by the loader: the folder of the file.")
+    bus: BusSection = BusSection()
+    kafka: KafkaSection = KafkaSection()
+    store: StoreSection = StoreSection()
+    elastic: ElasticSection = ElasticSection()
+    state: StateSection = StateSection()
+    scale: ScaleSection = ScaleSection()
     ingest: IngestSection = IngestSection()
     model: ModelSection = ModelSection()
     entities: EntitiesSection = EntitiesSection()
@@ -226,13 +233,19 @@ def _rebase(settings: Settings, folder: Path) -> Settings:
     def absolute(path: Path) -> Path:
         return path if path.is_absolute() else folder / path
 
-    model = settings.model
-    if model.path is not None:
-        model = model.model_copy(update={"path": absolute(model.path)})
-    entities = settings.entities.model_copy(
-        update={"watchlists": tuple(absolute(path) for path in settings.entities.watchlists)}
-    )
-    return settings.model_copy(update={"data_dir": absolute(settings.data_dir), "model": model, "entities": entities})
+    changed: dict[str, Any] = {"data_dir": absolute(settings.data_dir)}
+    for name, section in settings:
+        if not isinstance(section, BaseModel):
+            continue
+        paths: dict[str, Any] = {}
+        for key, value in section:
+            if isinstance(value, Path):
+                paths[key] = absolute(value)
+            elif isinstance(value, tuple) and any(isinstance(item, Path) for item in value):
+                paths[key] = tuple(absolute(item) for item in value)
+        if paths:
+            changed[name] = section.model_copy(update=paths)
+    return settings.model_copy(update=changed)
 
 
 def _refuse_unknown_environment() -> None:
@@ -268,7 +281,8 @@ def _explain(error: ValidationError, where: str) -> str:
             lines.append(_unknown(where, key, _siblings(item["loc"])))
         else:
             got = item.get("input")
-            shown = f", got {got!r}" if isinstance(got, str | int | float | bool) and len(str(got)) < 80 else ""
+            plain = isinstance(got, str | int | float | bool) and len(str(got)) < 80 and not _looks_secret(key)
+            shown = f", got {got!r}" if plain else ""
             lines.append(f"{where}: {key}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}.")
     return "\n".join(lines)
 
@@ -285,12 +299,22 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     return [f"{prefix}.{name}" if prefix else name for name in model.model_fields]
 
 
+def _looks_secret(key: str) -> bool:
+    """Whether a key may hold a secret itself (not where to find one)."""
+    name = key.rpartition(".")[2]
+    return any(word in name for word in ("token", "secret", "password", "api_key")) and not name.endswith(
+        ("_file", "_env", "_url", "token_budget")
+    )
+
+
 def shown(settings: Settings) -> dict[str, Any]:
     """The effective configuration for people: secrets starred, option values that look secret too."""
 
     def hide(value: Any, key: str = "") -> Any:
-        if isinstance(value, SecretStr) or (value and any(word in key for word in ("token", "secret", "password"))):
-            return value if key.endswith(("_file", "_env", "token_budget")) else "***"
+        if isinstance(value, SecretStr):
+            return "***" if value.get_secret_value() else ""
+        if value and _looks_secret(key):
+            return "***"
         if isinstance(value, Mapping):
             return {name: hide(item, str(name)) for name, item in value.items()}
         if isinstance(value, list | tuple):

@@ -97,7 +97,7 @@ class Daemon:
             # What a wrong configuration breaks comes first, before anything is opened or asked.
             sources = await self._sources(stack) if "ingest" in self.roles else []
             notifiers = self._notifiers()
-            self.storage = await stack.enter_async_context(app.open_storage(self.settings.data_dir, self.clock))
+            self.storage = await stack.enter_async_context(app.open_storage(self.settings, self.clock))
             scheduler = Scheduler(self.clock)
             await self._build(stack, self.storage, scheduler, sources, notifiers)
             await self._serve_health(stack)

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from monitor.core.codec import encode_article
-from monitor.core.errors import ModelInputError, SourceError
+from monitor.core.errors import ConflictError, ModelInputError, SourceError
 from monitor.core.types import (
     JSON,
     Article,
     Change,
     Cursor,
     Delivery,
+    Expect,
     Lag,
     Page,
     Put,
@@ -152,7 +153,10 @@ class DictState:
     async def list(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[tuple[str, Mapping[str, JSON]]]:
         return sorted((k, v) for k, v in self.docs.get(kind, {}).items() if k > after)[:limit]
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[Change], *, given: Sequence[Expect] = ()) -> None:
+        for expect in given:
+            if self.docs.get(expect.kind, {}).get(expect.key) != expect.value:
+                raise ConflictError(f"{expect.kind}/{expect.key}")
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
             raise error

@@ -69,7 +69,7 @@ async def _letters(config: Path | None) -> tuple[list[Delivery], frozenset[str]]
     from monitor.core.clock import SystemClock
     from monitor.services.topics import DEAD_LETTERS
 
-    async with open_storage(load_settings(config).data_dir, SystemClock(), guest=True) as storage:
+    async with open_storage(load_settings(config), SystemClock(), guest=True) as storage:
         deliveries = await storage.bus.browse(DEAD_LETTERS, limit=_LIMIT)
         retried = frozenset(key for key, _ in await storage.state.list("dlq_retried", limit=_LIMIT))
     # A crash between dead-lettering and commit repeats a letter; its origin makes it one again.
@@ -86,7 +86,7 @@ async def _retry(config: Path | None, letter_id: str | None) -> int:
     letters, retried = await _letters(config)
     chosen = [_find(letters, letter_id)] if letter_id else [d for d in letters if d.record.key not in retried]
     clock = SystemClock()
-    async with open_storage(load_settings(config).data_dir, clock, guest=True) as storage:
+    async with open_storage(load_settings(config), clock, guest=True) as storage:
         for letter in chosen:
             headers = letter.record.headers
             topic = headers["origin"].split("/", 1)[0]

@@ -94,7 +94,7 @@ async def _look(
         old, model = kept.load(Path(str(reference)))
         if model != artefact.id:
             notes.append(f"The reference was scored by {model}, not by {artefact.id}: shifts may be the models'.")
-    async with open_storage(settings.data_dir, clock, guest=True) as storage:
+    async with open_storage(settings, clock, guest=True) as storage:
         new = await collect(
             storage.store, observer.block, since=windows.since, until=windows.until, width=windows.width
         )  # fmt: skip

@@ -155,7 +155,7 @@ async def _choose(
     first = clock.now() - since
     known = frozenset(label.group for label in read_labels(labels))
     found: list[Candidate] = []
-    async with open_storage(settings.data_dir, clock, guest=True) as storage:
+    async with open_storage(settings, clock, guest=True) as storage:
         position = ""
         while (page := await storage.store.tail(position, _PAGE)).items:
             position = page.position

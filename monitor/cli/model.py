@@ -231,7 +231,7 @@ def compare(config: _Config = None, as_json: _Json = False) -> None:
     settings = load_settings(config)
 
     async def read() -> list[Comparison]:
-        async with open_storage(settings.data_dir, SystemClock(), guest=True) as storage:
+        async with open_storage(settings, SystemClock(), guest=True) as storage:
             return [Comparison.from_dict(doc) for _, doc in await storage.state.list(SHADOW_KIND)]
 
     found = sorted(asyncio.run(read()), key=lambda item: item.updated)

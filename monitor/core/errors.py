@@ -15,6 +15,7 @@
     │   ├── DatabaseLockedError         another process holds the database
     │   ├── DatabaseCorruptError        the file is damaged
     │   ├── DiskFullError               no room
+    │   ├── ConflictError               what a change was conditional on is not so (any more)
     │   └── SchemaVersionError          the file was written by a newer version
     ├── ModelError                      the model artefact cannot be used
     │   ├── ArtefactMissingError        a file is not there
@@ -116,6 +117,10 @@ class DatabaseCorruptError(StorageError):
 
 class DiskFullError(StorageError):
     """There is no room left on the disk."""
+
+
+class ConflictError(StorageError):
+    """What a change of state was conditional on is not so, or no longer; nothing was changed."""
 
 
 class SchemaVersionError(StorageError):

@@ -15,6 +15,7 @@ from monitor.core.types import (
     Change,
     Cursor,
     Delivery,
+    Expect,
     Finding,
     Incident,
     Lag,
@@ -82,7 +83,8 @@ class Bus(Protocol):
     """A partitioned, durable log. At-least-once."""
 
     async def publish(self, topic: str, records: Sequence[Record]) -> None:
-        """Appends; returns when durable. All records of one call or none become visible."""
+        """Appends; returns when durable. A record that cannot be sent at all is refused before any of the call is
+        visible; when the transport fails, some may be, and the caller publishes all of them again."""
 
     def subscribe(self, topic: str, group: str) -> AbstractAsyncContextManager[Subscription]:
         """Joins ``group``; reading starts at its committed offsets, or at the oldest record for a new group."""
@@ -163,8 +165,9 @@ class StateStore(Protocol):
     async def list(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[tuple[str, Mapping[str, JSON]]]:
         """Documents of a kind in the order of their keys, those with a key greater than ``after``."""
 
-    async def apply(self, changes: Sequence[Change]) -> None:
-        """All changes or none, durable on return."""
+    async def apply(self, changes: Sequence[Change], *, given: Sequence[Expect] = ()) -> None:
+        """All changes or none, durable on return. ``given`` is what must be so, seen in the same transaction: when
+        it is not, nothing is changed and ConflictError is raised."""
 
     async def close(self) -> None:
         """Releases everything; further calls raise StorageError."""

@@ -417,3 +417,12 @@ class Delete:
 
 
 Change = Put | Delete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """A condition of a change to the state store: the document ``key`` of ``kind`` equals ``value`` (None: absent)."""
+
+    kind: str
+    key: str
+    value: Mapping[str, JSON] | None

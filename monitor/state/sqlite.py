@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from monitor.core.errors import StorageError
-from monitor.core.types import JSON, Change, Put
+from monitor.core.errors import ConflictError, StorageError
+from monitor.core.types import JSON, Change, Expect, Put
 from monitor.db.database import Database
 from monitor.db.directory import DataDirectory
 from monitor.db.schema import STATE, statements
@@ -58,8 +58,13 @@ class SqliteState:
 
         return await self.database.read(work)
 
-    async def apply(self, changes: Sequence[Change]) -> None:
-        """All changes or none, in their order, durable on return. Raises CodecError when a value is no JSON."""
+    async def apply(self, changes: Sequence[Change], *, given: Sequence[Expect] = ()) -> None:
+        """All changes or none, in their order, durable on return. Raises CodecError when a value is no JSON,
+        ConflictError when something of ``given`` is not so; then nothing is changed."""
+        conditions = [
+            (*_place(expect.kind, expect.key), None if expect.value is None else to_json(dict(expect.value)))
+            for expect in given
+        ]
         steps: Sequence[tuple[str, tuple[str, ...]]] = [
             (
                 "INSERT INTO documents (kind, key, value) VALUES (?, ?, ?) "
@@ -72,6 +77,14 @@ class SqliteState:
         ]
 
         def work(connection: sqlite3.Connection) -> None:
+            for kind, key, wanted in conditions:
+                row = connection.execute(
+                    "SELECT value FROM documents WHERE kind = ? AND key = ?", (kind, key)
+                ).fetchone()
+                if (None if row is None else from_json(row[0])) != (None if wanted is None else from_json(wanted)):
+                    raise ConflictError(
+                        f"The state document {kind}/{key} is not what was expected; nothing was changed."
+                    )
             for sql, values in steps:
                 connection.execute(sql, values)
 

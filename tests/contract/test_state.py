@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.core.errors import RiskwireError, StorageError
-from monitor.core.types import Delete, Put
+from monitor.core.errors import ConflictError, RiskwireError, StorageError
+from monitor.core.types import Delete, Expect, Put
 
 
 def put(key: str, value: int = 0, kind: str = "k") -> Put:
@@ -125,3 +125,37 @@ json_values = st.recursive(
 async def test_any_json_comes_back_as_it_was(state, document):
     await state.apply([Put(kind="any", key="x", value=document)])
     assert await state.get("any", "x") == document
+
+
+async def test_a_conditional_change_happens_only_when_its_conditions_hold(state):
+    put = Put(kind="lease", key="a", value={"holder": "one", "n": 1})
+    await state.apply([put], given=[Expect(kind="lease", key="a", value=None)])
+    with pytest.raises(ConflictError):
+        await state.apply(
+            [Put(kind="other", key="b", value={}), Put(kind="lease", key="a", value={"holder": "two"})],
+            given=[Expect(kind="lease", key="a", value=None)],
+        )
+    assert await state.get("lease", "a") == {"holder": "one", "n": 1}
+    assert await state.get("other", "b") is None
+    await state.apply(
+        [Put(kind="lease", key="a", value={"holder": "two"})],
+        given=[
+            Expect(kind="lease", key="a", value={"n": 1, "holder": "one"}),
+            Expect(kind="lease", key="z", value=None),
+        ],
+    )
+    assert await state.get("lease", "a") == {"holder": "two"}
+
+
+async def test_of_many_that_change_on_the_same_condition_one_succeeds(state):
+    async def take(number: int) -> bool:
+        try:
+            await state.apply(
+                [Put(kind="lease", key="a", value={"holder": number})],
+                given=[Expect(kind="lease", key="a", value=None)],
+            )
+        except ConflictError:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(take(number) for number in range(20)))) == 1

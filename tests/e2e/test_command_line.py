@@ -11,6 +11,7 @@ import pytest
 from e2e_tools import command, needs_model
 
 from monitor.app import open_storage
+from monitor.config import Settings
 from monitor.core.clock import SystemClock
 from monitor.core.types import Delivery, Record
 from monitor.obs.metrics import Metrics
@@ -116,7 +117,7 @@ async def test_rows_that_are_scored_skip_the_model(tmp_path: Path) -> None:
 async def test_dead_letters_are_listed_shown_and_retried(tmp_path: Path) -> None:
     (tmp_path / "riskwire.toml").write_text("data_dir = 'data'\n", encoding="utf-8")
     clock = SystemClock()
-    async with open_storage(tmp_path / "data", clock) as storage:
+    async with open_storage(Settings(data_dir=tmp_path / "data"), clock) as storage:
         bad = Record(key="k1", value=b"{broken", timestamp=clock.now())
         await storage.bus.publish(ARTICLES, [bad])
         delivery = Delivery(topic=ARTICLES, partition=3, offset=0, record=bad)
@@ -147,7 +148,7 @@ async def test_a_damaged_or_newer_database_is_named_with_the_next_step(tmp_path:
     (tmp_path / "riskwire.toml").write_text(
         "data_dir = 'data'\n[observe]\nlisten = ''\n[[sources]]\nname='x'\nurl='http://x.example/'\n", encoding="utf-8"
     )
-    async with open_storage(tmp_path / "data", SystemClock()):
+    async with open_storage(Settings(data_dir=tmp_path / "data"), SystemClock()):
         pass
     path = tmp_path / "data" / "state.db"
     with contextlib.closing(sqlite3.connect(path)) as database:

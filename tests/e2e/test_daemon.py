@@ -11,6 +11,7 @@ import aiohttp
 from e2e_tools import RISKWIRE, Publisher, command, needs_model
 
 from monitor.app import open_storage
+from monitor.config import Settings
 from monitor.core.clock import SystemClock
 from monitor.core.types import SearchQuery
 
@@ -78,7 +79,7 @@ async def test_from_a_feed_to_the_store_and_a_clean_stop(
         _, err = await child.communicate()
     assert time.monotonic() - began < 25
     assert child.returncode == 0, err.decode()
-    async with open_storage(tmp_path / "data", SystemClock()) as storage:
+    async with open_storage(Settings(data_dir=tmp_path / "data"), SystemClock()) as storage:
         page = await storage.store.search(SearchQuery(limit=10))
         assert page.total == 4
         (hsbc,) = (await storage.store.search(SearchQuery(text="HSBC fraud"))).items

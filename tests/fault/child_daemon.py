@@ -128,8 +128,8 @@ async def main(plan: dict[str, Any]) -> None:
     inner = app.open_storage
 
     @asynccontextmanager
-    async def dying_storage(data_dir: Path, its_clock: Any, **kwargs: Any) -> AsyncIterator[app.Storage]:
-        async with inner(data_dir, its_clock, **kwargs) as storage:
+    async def dying_storage(its_settings: Settings, its_clock: Any, **kwargs: Any) -> AsyncIterator[app.Storage]:
+        async with inner(its_settings, its_clock, **kwargs) as storage:
             yield app.Storage(
                 bus=DyingBus(storage.bus, death, "bus", ("publish",)),  # type: ignore[arg-type]
                 store=Dying(storage.store, death, "store", ("put",)),  # type: ignore[arg-type]

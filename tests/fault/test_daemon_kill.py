@@ -15,6 +15,7 @@ import pytest
 from world import FEEDS, World, items
 
 from monitor.app import open_storage
+from monitor.config import Settings
 from monitor.core.clock import SystemClock
 from monitor.core.codec import dumps, incident_from_dict, scored_to_dict, time_to_str
 
@@ -77,7 +78,7 @@ async def finish(world: World, data: Path) -> None:
 async def stored(data: Path) -> dict[str, str]:
     """What the store holds, less the times of fetching and scoring; and that no id is there twice."""
     found: dict[str, str] = {}
-    async with open_storage(data, SystemClock()) as storage:
+    async with open_storage(Settings(data_dir=data), SystemClock()) as storage:
         position = ""
         while (page := await storage.store.tail(position, 500)).items:
             for item in page.items:

@@ -111,5 +111,6 @@ def test_every_commented_key_of_the_default_file_is_a_key_with_that_default() ->
                     assert defaults[section][key] == value, (section, key)
     documented = {section: set(values) for section, values in data.items() if isinstance(values, dict)}
     for section, values in defaults.items():
-        if isinstance(values, dict):
+        # What only a cluster needs is in docs/reference/configuration.md, to which the file points.
+        if isinstance(values, dict) and section not in {"kafka", "elastic", "state", "scale"}:
             assert documented.get(section) == set(values), section

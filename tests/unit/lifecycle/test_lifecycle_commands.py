@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from monitor.app import open_storage
 from monitor.cli.main import app
+from monitor.config import Settings
 from monitor.core.clock import SystemClock
 from monitor.core.errors import ModelError, UsageError
 from monitor.core.types import Put, Scored, ScoredArticle, Scores
@@ -55,7 +56,7 @@ def config(tmp_path: Path, light: Artefact) -> Path:
 
 
 async def keep(config: Path, items: list[ScoredArticle]) -> None:
-    async with open_storage(config.parent / "data", SystemClock()) as storage:
+    async with open_storage(Settings(data_dir=config.parent / "data"), SystemClock()) as storage:
         assert (await storage.store.put(items)).ok
 
 
@@ -151,7 +152,7 @@ def test_ls_shows_what_runs_and_the_history(
 
 async def test_compare_shows_what_the_shadow_said(config: Path, command: Command) -> None:
     kept = Comparison(main="m@1", shadow="n@2", since="2026-03-02T09:00:00Z", all=Sums(n=10, topic=9, sentiment=8))
-    async with open_storage(config.parent / "data", SystemClock()) as storage:
+    async with open_storage(Settings(data_dir=config.parent / "data"), SystemClock()) as storage:
         await storage.state.apply([Put(kind=SHADOW_KIND, key=kept.key, value=kept.to_dict())])
     (found,) = json.loads(await asyncio.to_thread(command, "model", "compare", "--json"))
     assert found["figures"]["sentiment_agreement"] == 0.8

@@ -63,7 +63,7 @@ async def test_the_shadow_scores_along_and_is_only_counted(tiny: Artefact, secon
     registry.set(str(tiny.path), now=now)
     shadow = registry.set_shadow(str(second), since=now, until=now + timedelta(days=1), share=1.0)
     await score(settings, 40)
-    async with open_storage(settings.data_dir, clock) as storage:
+    async with open_storage(settings, clock) as storage:
         stored = (await storage.store.tail("", 100)).items
         (doc,) = [Comparison.from_dict(doc) for _, doc in await storage.state.list(SHADOW_KIND)]
     assert {item.scored.model for item in stored} == {tiny.id}
