@@ -1,0 +1,28 @@
+"""Secrets come from the configuration, the environment, or a file of their own (systemd credentials, mounted ones)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from monitor.core.errors import ConfigError
+
+
+def secret(value: SecretStr, file: Path | None, key: str) -> str:
+    """The secret of ``key``: the file's content without the line break at its end, else ``value``.
+
+    Raises ConfigError when both are set, or the file cannot be read or is empty.
+    """
+    if file is None:
+        return value.get_secret_value()
+    if value.get_secret_value():
+        raise ConfigError(f"{key} and {key}_file are both set.", hint="Keep one of them, the file if you can.")
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{key}_file: {file} cannot be read: {reason}.") from error
+    if not text:
+        raise ConfigError(f"{key}_file: {file} is empty.")
+    return text
