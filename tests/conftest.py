@@ -16,3 +16,6 @@ atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 # Machines differ and are shared: how long an example takes says nothing about the code.
 settings.register_profile("riskwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("riskwire")
+
+# Kafka and Elasticsearch over TCP, for whoever asks: see tests/servers/.
+pytest_plugins = ["servers.brokers"]
