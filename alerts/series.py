@@ -121,3 +121,33 @@ class OpenBucket:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CodecError(f"A stored bucket is incomplete: {error}.") from error
+
+
+class OpenBuckets:
+    """The buckets that are not closed, and how far they are closed."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, OpenBucket] = {}
+        self.closed: int | None = None
+        """Index of the last closed bucket."""
+        self.changed: set[int] = set()
+        """Buckets that gained an article or were closed since they were last written."""
+
+    def add(self, index: int, article_id: str, member: Member) -> None:
+        """Puts an article into the bucket ``index``."""
+        bucket = self.open.setdefault(index, OpenBucket(index=index))
+        bucket.members[article_id] = member
+        self.changed.add(index)
+
+    def take(self, index: int) -> OpenBucket | None:
+        """The content of a bucket that closes; None when it is empty."""
+        content = self.open.pop(index, None)
+        if content is not None:
+            self.changed.add(index)
+        return content
+
+    def load(self, closed: int | None, docs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Takes up what :meth:`OpenBucket.to_doc` wrote. Raises CodecError."""
+        self.closed = closed
+        for name, doc in docs.items():
+            self.open[int(name)] = OpenBucket.from_doc(int(name), doc)

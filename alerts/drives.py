@@ -1,0 +1,174 @@
+"""Which stories are new in which series, and so what drives a surge."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from alerts.config import PipelineConfig
+from alerts.reason import Drive
+from alerts.series import Member, keys_of
+from alerts.stories import StoryIndex
+from monitor.core.codec import time_from_str, time_to_str
+from monitor.core.types import Evidence, Finding, ScoredArticle, SeriesKey
+
+__all__ = ["Drives"]
+
+
+class Drives:
+    """The stories that are remembered, with the series in which each was counted and when; a story counts once in a
+    series, by its first article there."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+        self.stories = StoryIndex(
+            window=config.story_window, threshold=config.story_threshold, limit=config.story_limit
+        )
+        self._counted: dict[str, dict[SeriesKey, tuple[int, float]]] = {}
+        self._leads: dict[str, Evidence] = {}
+        self._recent: dict[SeriesKey, deque[tuple[int, str, float]]] = {}
+
+    def knows(self, article_id: str) -> bool:
+        """Whether the article was taken already."""
+        return self.stories.story_of(article_id) is not None
+
+    def take(self, item: ScoredArticle, at: datetime, index: int) -> Member:
+        """Puts an article of bucket ``index`` with its story; says in which series that story is new."""
+        article = item.article
+        story, _ = self.stories.assign(article, at, item.scored.story_signature)
+        negative = item.scored.scores.negative
+        if story not in self._leads:
+            self._leads[story] = Evidence(
+                article_id=article.id,
+                story_id=story,
+                title=article.title,
+                source=article.source,
+                url=article.url,
+                published_at=article.published_at,
+                heat=1,
+                negative=negative,
+                lang=article.lang,
+                topic=item.scored.scores.topic if item.scored.scores.topics else "",
+                entities=tuple(dict.fromkeys(e.name for e in item.scored.entities)),
+            )
+        counted = self._counted.setdefault(story, {})
+        keys = keys_of(item, self.config.series)
+        fresh = tuple(key for key in keys if key not in counted)
+        for key in fresh:
+            counted[key] = (index, negative)
+            self._recent.setdefault(key, deque()).append((index, story, negative))
+        return Member(
+            story=story,
+            source=article.source,
+            model=item.scored.model,
+            negative=negative,
+            fresh=fresh,
+            again=tuple(key for key in keys if key not in fresh),
+        )
+
+    def drive(self, finding: Finding, index: int, floor: int) -> Drive | None:
+        """What drives the surge that ``finding`` saw at the end of bucket ``index``, of the buckets after ``floor``;
+        None when no story of its window is negative enough."""
+        oldest = max(index - int(finding.window / self.config.detector.width), floor)
+        stories: list[Evidence] = []
+        new = reprints = 0
+        first: datetime | None = None
+        sources: set[str] = set()
+        rows = sorted({row for row in self._recent.get(finding.key, ()) if oldest < row[0] <= index})
+        for _, story_id, negative in rows:
+            lead = self._leads.get(story_id)
+            story = self.stories.story(story_id)
+            if lead is None or story is None:
+                continue
+            new += 1
+            reprints += story.heat - 1
+            if negative < self.config.driving:
+                continue
+            sources.update(story.sources)
+            first = story.first_seen if first is None else min(first, story.first_seen)
+            stories.append(replace(lead, heat=story.heat, negative=negative))
+        if first is None:
+            return None
+        stories.sort(key=lambda e: (e.published_at, e.article_id))
+        return Drive(stories=tuple(stories), new=new, reprints=reprints, sources=tuple(sorted(sources)), first=first)
+
+    def prune(self, closed: int, now: datetime) -> None:
+        """Forgets what no window reaches once bucket ``closed`` is closed, and stories that are over at ``now``."""
+        oldest = self._oldest(closed)
+        for key in [key for key, rows in self._recent.items() if rows and min(rows[0][0], rows[-1][0]) <= oldest]:
+            kept = deque(row for row in self._recent[key] if row[0] > oldest)
+            if kept:
+                self._recent[key] = kept
+            else:
+                del self._recent[key]
+        self.stories.expire(now)
+
+    def written(self) -> None:
+        """The changed stories were written; those that were dropped are forgotten here as well."""
+        for story in self.stories.changed:
+            if story not in self.stories:
+                self._counted.pop(story, None)
+                self._leads.pop(story, None)
+        self.stories.changed.clear()
+
+    def _oldest(self, closed: int) -> int:
+        return closed - int(self.config.detector.windows[-1] / self.config.detector.width)
+
+    # -- documents -------------------------------------------------------------------------------------------------
+
+    def to_doc(self, story: str) -> dict[str, Any] | None:
+        """A story as a JSON object; None when it was dropped."""
+        doc = self.stories.to_doc(story)
+        if doc is not None:
+            doc["lead"] = _lead_to_doc(self._leads[story])
+            doc["series"] = {str(key): list(value) for key, value in self._counted[story].items()}
+        return doc
+
+    def load(self, docs: Mapping[str, Mapping[str, Any]], closed: int) -> None:
+        """The inverse of :meth:`to_doc`. Raises CodecError, KeyError, TypeError, ValueError."""
+        self.stories.load(docs.items())
+        for story, doc in docs.items():
+            self._leads[story] = _lead_from_doc(story, doc)
+            self._counted[story] = {
+                SeriesKey.parse(key): (int(index), float(negative)) for key, (index, negative) in doc["series"].items()
+            }
+        oldest, recent = self._oldest(closed), dict[SeriesKey, list[tuple[int, str, float]]]()
+        for story, counted in self._counted.items():
+            for series, (index, negative) in counted.items():
+                if index > oldest:
+                    recent.setdefault(series, []).append((index, story, negative))
+        self._recent = {series: deque(sorted(rows)) for series, rows in recent.items()}
+
+
+def _lead_to_doc(lead: Evidence) -> dict[str, Any]:
+    return {
+        "article": lead.article_id,
+        "title": lead.title,
+        "source": lead.source,
+        "url": lead.url,
+        "published": time_to_str(lead.published_at),
+        "negative": lead.negative,
+        "lang": lead.lang,
+        "topic": lead.topic,
+        "entities": list(lead.entities),
+    }
+
+
+def _lead_from_doc(story: str, doc: Mapping[str, Any]) -> Evidence:
+    lead = doc["lead"]
+    return Evidence(
+        article_id=lead["article"],
+        story_id=story,
+        title=lead["title"],
+        source=lead["source"],
+        url=lead["url"],
+        published_at=time_from_str(lead["published"]),
+        heat=int(doc["heat"]),
+        negative=float(lead["negative"]),
+        lang=lead["lang"],
+        topic=lead["topic"],
+        entities=tuple(lead["entities"]),
+    )
