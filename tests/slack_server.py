@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
@@ -39,6 +41,12 @@ class SlackServer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     script: deque[Script] = field(default_factory=deque)
     history_allowed: bool = True
+    scopes: tuple[str, ...] = ("chat:write", "channels:history")
+    """As every answer to a valid token names them."""
+    member: bool = True
+    """Whether the app is in the channel."""
+    ahead: float = 0.0
+    """Seconds by which its clock differs."""
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -62,14 +70,26 @@ class SlackServer:
         if trouble.lose_answer:
             assert request.transport is not None
             request.transport.close()
-        return web.json_response(answer)
+        told = format_datetime(datetime.now(UTC) + timedelta(seconds=self.ahead), usegmt=True)
+        headers = {"Date": told}
+        if request.headers.get("Authorization") == f"Bearer {TOKEN}":
+            headers["x-oauth-scopes"] = ",".join(self.scopes)
+        return web.json_response(answer, headers=headers)
 
     def answer(self, method: str, body: dict[str, Any], authorization: str) -> dict[str, Any]:
         if authorization != f"Bearer {TOKEN}":
             return {"ok": False, "error": "invalid_auth"}
+        if method == "auth.test":
+            return {"ok": True, "url": "https://bank.slack.com/", "team": "Bank", "user": "riskwire", "bot_id": "B1"}
         if body.get("channel") != CHANNEL:
             return {"ok": False, "error": "channel_not_found"}
+        if method == "conversations.info":
+            if "channels:read" not in self.scopes:
+                return {"ok": False, "error": "missing_scope", "needed": "channels:read"}
+            return {"ok": True, "channel": {"id": CHANNEL, "is_archived": False, "is_member": self.member}}
         if method == "conversations.history":
+            if not self.member:
+                return {"ok": False, "error": "not_in_channel"}
             if not self.history_allowed:
                 return {"ok": False, "error": "missing_scope"}
             found = [{"ts": ts, **message} for (_, ts), message in sorted(self.messages.items(), reverse=True)]
