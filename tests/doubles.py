@@ -15,7 +15,10 @@ from monitor.core.types import (
     Change,
     Cursor,
     Delivery,
+    Evidence,
     Expect,
+    Incident,
+    IncidentState,
     Lag,
     Page,
     Put,
@@ -23,9 +26,12 @@ from monitor.core.types import (
     PutReport,
     PutResult,
     Record,
+    Scope,
     Scored,
     ScoredArticle,
     Scores,
+    SeriesKey,
+    Severity,
     TailPage,
 )
 
@@ -57,6 +63,41 @@ def scored(item: Article, negative: float = 0.5, topic: str = "macro") -> Scored
 def record(item: Article) -> Record:
     """The article as ingest publishes it."""
     return Record(key=item.id, value=encode_article(item), timestamp=item.fetched_at)
+
+
+def evidence(number: int = 1, **fields: object) -> Evidence:
+    """A driving headline whose fields can be replaced one by one."""
+    values: dict[str, object] = {
+        "article_id": f"a{number}",
+        "story_id": f"s{number}",
+        "title": f"Bank {number} fails",
+        "source": f"wire{number}",
+        "url": f"https://news.example/{number}",
+        "published_at": START,
+        "heat": 1,
+        "negative": 0.9,
+    }
+    return Evidence(**(values | fields))  # type: ignore[arg-type]
+
+
+def incident(name: str = "one", revision: int = 1, **fields: object) -> Incident:
+    """A surge of everything, just opened, without evidence; its fields can be replaced one by one."""
+    values: dict[str, object] = {
+        "id": name,
+        "key": SeriesKey(scope=Scope.ALL, value="*"),
+        "state": IncidentState.OPEN,
+        "severity": Severity.WARNING,
+        "observed": 9.2,
+        "expected": 1.5,
+        "low": 0.0,
+        "high": 4.0,
+        "p_value": 1e-6,
+        "q_value": 1e-5,
+        "opened_at": START,
+        "updated_at": START,
+        "revision": revision,
+    }
+    return Incident(**(values | fields))  # type: ignore[arg-type]
 
 
 class ListBus:

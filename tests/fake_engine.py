@@ -1,4 +1,4 @@
-"""An engine without a model: it reads sentiment off a few words, so that tests know what it will say."""
+"""Engines for tests: one without a model, which reads sentiment off a few words, and one that counts."""
 
 from __future__ import annotations
 
@@ -65,3 +65,20 @@ class FakeEngine(TokenEngine):
             raise ModelInputError("The model cannot take this batch.")
         rows = np.array([self._answer(text) for text in prepared], dtype=np.float64)
         return dict.fromkeys(self.artefact.tasks, rows)
+
+
+class WatchedEngine(TokenEngine):
+    """Another engine, with the sizes of the batches that reached it."""
+
+    def __init__(self, inner: TokenEngine) -> None:
+        super().__init__(inner.artefact)
+        self.inner = inner
+        self.batches: list[int] = []
+        self.closed = False
+
+    def logits(self, batch: Sequence[Sequence[int]]) -> dict[str, Logits]:
+        self.batches.append(len(batch))
+        return self.inner.logits(batch)
+
+    def close(self) -> None:
+        self.closed = True

@@ -125,8 +125,9 @@ class Scorer(Protocol):
 class Explainer(Protocol):
     """Says which words moved a verdict."""
 
-    async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
-        """Signed word weights for ``label`` of ``task`` (``topic`` or ``sentiment``), in text order."""
+    async def explain(self, texts: Sequence[str], *, task: str, label: str) -> Sequence[Sequence[WordWeight]]:
+        """For each text its signed word weights for ``label`` of ``task`` (``topic`` or ``sentiment``), in text order;
+        none for a text without words. Raises ModelInputError when one of the texts cannot be taken."""
 
 
 class Store(Protocol):

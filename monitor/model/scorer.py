@@ -134,12 +134,14 @@ class ModelScorer:
         prepared = await self._aside(self._readable, text)
         return to_scores(self._artefact, (await self._predict([prepared]))[0])
 
-    async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
-        """How much each word of ``text`` (from its start) moved ``label`` of ``task``, in probability. Offsets are into
-        ``text``. Raises UsageError on an unknown task or label."""
-        self._check_labels({task: label})
-        (found,) = await self._explain([(text, "")], [{task: label}])
-        return found[task].words
+    async def explain(self, texts: Sequence[str], *, task: str, label: str) -> Sequence[Sequence[WordWeight]]:
+        """How much each word of a text (from its start) moved ``label`` of ``task``, in probability, for each of the
+        texts. Offsets are into the text. Raises UsageError on an unknown task or label."""
+        wanted = {task: label}
+        self._check_labels(wanted)
+        return [
+            found[task].words for found in await self._explain([(text, "") for text in texts], [wanted] * len(texts))
+        ]
 
     async def explain_articles(
         self, articles: Sequence[Article], labels: Sequence[Labels]

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import structlog
 
@@ -153,11 +153,15 @@ class DetectService:
     async def _commit(self, position: str, watermark: datetime) -> Sequence[Incident]:
         # A tick may close many buckets after a pause; that is pure computing and must not hold up the event loop.
         step = await asyncio.to_thread(self._pipeline.advance, watermark)
-        changes: list[Change] = [await self._with_words_in(change) for change in step.changes]
-        incidents = [await self._explained(incident) for incident in step.incidents]
+        # The pipeline knows no words: incidents that it writes again get theirs back.
+        rewritten = [incident_from_dict(change.value) for change in step.changes if _is_incident(change)]
+        words = await self._words_of([*rewritten, *step.incidents])
+        changes: list[Change] = [change for change in step.changes if not _is_incident(change)]
+        changes += [_incident_put(self._with_words(incident, words)) for incident in rewritten]
+        incidents = [self._with_words(incident, words) for incident in step.incidents]
         told = {incident.id for incident in step.notify}
         for incident in incidents:
-            changes.append(Put(kind=INCIDENT_KIND, key=incident.id, value=incident_to_dict(incident)))
+            changes.append(_incident_put(incident))
             if incident.id in told:
                 changes += self._outbox_rows(incident)
         if position != self._position:
@@ -184,29 +188,35 @@ class DetectService:
             severity=incident.severity.value, revision=incident.revision, reason=incident.reason,
         )  # fmt: skip
 
-    async def _with_words_in(self, change: Change) -> Change:
-        """The pipeline knows no words: incidents that it writes again get theirs back."""
-        if isinstance(change, Put) and change.kind == INCIDENT_KIND:
-            incident = await self._explained(incident_from_dict(change.value))
-            return Put(kind=INCIDENT_KIND, key=change.key, value=incident_to_dict(incident))
-        return change
-
-    async def _explained(self, incident: Incident) -> Incident:
-        """Adds to each driving headline the words that weighed most towards 'negative'."""
-        if self._explainer is None or not incident.evidence:
-            return incident
-        words: dict[str, Sequence[WordWeight]] = {}
-        for item in incident.evidence:
-            if item.article_id not in self._words:
-                try:
-                    self._words[item.article_id] = await self._explainer.explain(
-                        item.title, task="sentiment", label="negative"
-                    )
-                except (ModelInputError, ModelError) as error:
-                    # An incident without words is better than none: the alarm goes out, the reason into the log.
-                    _log.warning("not_explained", article=item.article_id, error=str(error))
-                    continue
-            words[item.article_id] = self._words[item.article_id]
+    async def _words_of(self, incidents: Iterable[Incident]) -> Mapping[str, Sequence[WordWeight]]:
+        """By article id, for each driving headline, the words with their weights towards 'negative'; the headlines
+        that are new are asked in one batch."""
+        titles = {item.article_id: item.title for incident in incidents for item in incident.evidence}
+        known = {name: self._words[name] for name in titles if name in self._words}
+        found = await self._explained({name: title for name, title in titles.items() if name not in known})
+        self._words.update(found)
         while len(self._words) > 1000:
             self._words.popitem(last=False)
-        return self._with_words(incident, words)
+        return known | found
+
+    async def _explained(self, titles: Mapping[str, str]) -> dict[str, Sequence[WordWeight]]:
+        if self._explainer is None or not titles:
+            return {}
+        try:
+            words = await self._explainer.explain(list(titles.values()), task="sentiment", label="negative")
+            return dict(zip(titles, words, strict=True))
+        except (ModelInputError, ModelError) as error:
+            if isinstance(error, ModelInputError) and len(titles) > 1:  # the others need not go without
+                alone = [await self._explained({name: title}) for name, title in titles.items()]
+                return {name: words for one in alone for name, words in one.items()}
+            # An incident without words is better than none: the alarm goes out, the reason into the log.
+            _log.warning("not_explained", articles=list(titles), error=str(error))
+            return {}
+
+
+def _is_incident(change: Change) -> TypeGuard[Put]:
+    return isinstance(change, Put) and change.kind == INCIDENT_KIND
+
+
+def _incident_put(incident: Incident) -> Put:
+    return Put(kind=INCIDENT_KIND, key=incident.id, value=incident_to_dict(incident))

@@ -7,10 +7,12 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+import doubles
 import pytest
+from doubles import START
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -21,7 +23,6 @@ from alerts.registry import available, load_notifier, load_notifiers
 from monitor.core.errors import ConfigError, NotifyError, PermanentNotifyError, RetryableNotifyError
 from monitor.core.ports import Notifier
 from monitor.core.types import (
-    Evidence,
     Incident,
     IncidentState,
     Receipt,
@@ -31,45 +32,29 @@ from monitor.core.types import (
     WordWeight,
 )
 
-T0 = datetime(2024, 3, 4, 9, 5, tzinfo=UTC)
-
 
 def incident(**changes: Any) -> Incident:
-    evidence = tuple(
-        Evidence(
-            article_id=f"a{n}",
-            story_id=f"s{n}",
-            title=f"Bank {n} <fails> & falls",
-            source=f"wire{n}",
-            url=f"https://news.example/{n}?a=1&b=2",
-            published_at=T0 - timedelta(minutes=n),
-            heat=n + 1,
-            negative=0.9,
-            words=(WordWeight(word="fails", weight=0.5, start=7, end=12),),
-        )
-        for n in range(3)
-    )
-    base = Incident(
-        id="inc1",
-        key=SeriesKey(scope=Scope.TOPIC, value="financials"),
-        state=IncidentState.OPEN,
-        severity=Severity.WARNING,
-        observed=9.2,
-        expected=1.5,
-        low=0.0,
-        high=4.0,
-        p_value=1e-6,
-        q_value=1e-5,
-        opened_at=T0,
-        updated_at=T0,
-        title="Financials",
-        reason="9.2 negative stories within 1 hour; 1.5 expected <b>&",
-        evidence=evidence,
-        sources=("wire0", "wire1"),
-        entities=("Bank One",),
-        related=(SeriesKey(scope=Scope.ALL, value="*"),),
-    )
-    return replace(base, **changes)
+    """One that has everything to show, and of all some that must be escaped."""
+    shown: dict[str, Any] = {
+        "key": SeriesKey(scope=Scope.TOPIC, value="financials"),
+        "title": "Financials",
+        "reason": "9.2 negative stories within 1 hour; 1.5 expected <b>&",
+        "evidence": tuple(
+            doubles.evidence(
+                n,
+                title=f"Bank {n} <fails> & falls",
+                url=f"https://news.example/{n}?a=1&b=2",
+                published_at=START - timedelta(minutes=n),
+                heat=n + 1,
+                words=(WordWeight(word="fails", weight=0.5, start=7, end=12),),
+            )
+            for n in range(3)
+        ),
+        "sources": ("wire0", "wire1"),
+        "entities": ("Bank One",),
+        "related": (SeriesKey(scope=Scope.ALL, value="*"),),
+    }
+    return doubles.incident(**(shown | changes))
 
 
 @dataclass
@@ -114,7 +99,7 @@ class TestContract:
 
     async def test_an_update_takes_the_receipt_and_shows_the_new_state(self, subject: Subject) -> None:
         receipt = await subject.notifier.send(incident(), None)
-        later = incident(state=IncidentState.RESOLVED, resolved_at=T0, revision=2, reason="It is over now.")
+        later = incident(state=IncidentState.RESOLVED, resolved_at=START, revision=2, reason="It is over now.")
         await subject.notifier.send(later, receipt)
         assert "RESOLVED" in subject.shown()
         assert "It is over now." in subject.shown()

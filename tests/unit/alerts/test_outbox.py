@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from doubles import DictState
+from doubles import START, DictState, incident
 
 from alerts.outbox import OUTBOX, RECEIPT, UNDELIVERED, Outbox, OutboxConfig, outbox_rows
 from monitor.core.clock import ManualClock
 from monitor.core.errors import PermanentNotifyError, RetryableNotifyError, StorageError
-from monitor.core.types import Incident, IncidentState, Put, Receipt, Scope, SeriesKey, Severity
-
-T0 = datetime(2024, 3, 4, 9, 5, tzinfo=UTC)
-
-
-def incident(name: str = "one", revision: int = 1) -> Incident:
-    return Incident(
-        id=name,
-        key=SeriesKey(scope=Scope.ALL, value="*"),
-        state=IncidentState.OPEN,
-        severity=Severity.INFO,
-        observed=5.0,
-        expected=1.0,
-        low=0.0,
-        high=3.0,
-        p_value=1e-4,
-        q_value=1e-3,
-        opened_at=T0,
-        updated_at=T0,
-        revision=revision,
-    )
+from monitor.core.types import Incident, Put, Receipt
 
 
 @dataclass
@@ -58,7 +38,7 @@ class Desk:
 @dataclass
 class World:
     state: DictState = field(default_factory=DictState)
-    clock: ManualClock = field(default_factory=lambda: ManualClock(T0))
+    clock: ManualClock = field(default_factory=lambda: ManualClock(START))
     desk: Desk = field(default_factory=Desk)
 
     def __post_init__(self) -> None:

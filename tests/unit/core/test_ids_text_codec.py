@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from doubles import START, article
+from doubles import START, article, evidence, incident
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +15,6 @@ from monitor.core import codec, ids, text
 from monitor.core.errors import CodecError
 from monitor.core.types import (
     Article,
-    Evidence,
-    Incident,
     IncidentState,
     Scope,
     Scores,
@@ -106,35 +104,16 @@ def test_a_bad_row_is_named(row: object, message: str) -> None:
 
 
 def test_an_incident_survives_the_state_store() -> None:
-    incident = Incident(
-        id="i1",
+    words = (WordWeight(word="挤兑", weight=0.4, start=2, end=4),)
+    full = incident(
         key=SeriesKey(scope=Scope.ENTITY, value="barclays"),
         state=IncidentState.ACKNOWLEDGED,
         severity=Severity.CRITICAL,
-        observed=9.5,
-        expected=1.25,
-        low=0.0,
-        high=4.0,
-        p_value=1e-9,
-        q_value=1e-7,
-        opened_at=START,
         updated_at=START + timedelta(minutes=5),
-        evidence=(
-            Evidence(
-                article_id="a",
-                story_id="s",
-                title="银行挤兑",
-                source="wire",
-                url="",
-                published_at=START,
-                heat=40,
-                negative=0.9,
-                words=(WordWeight(word="挤兑", weight=0.4, start=2, end=4),),
-            ),
-        ),
+        evidence=(evidence(title="银行挤兑", heat=40, words=words),),
         related=(SeriesKey(scope=Scope.TOPIC, value="financials"),),
     )
-    assert codec.incident_from_dict(json.loads(codec.dumps(codec.incident_to_dict(incident)))) == incident
+    assert codec.incident_from_dict(json.loads(codec.dumps(codec.incident_to_dict(full)))) == full
 
 
 @given(st.text(max_size=300), st.integers(1, 50))

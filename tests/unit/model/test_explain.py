@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from fake_engine import WatchedEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,24 +19,11 @@ from monitor.core.types import Article
 from monitor.model.artefact import Artefact
 from monitor.model.attribution import MAX_VARIANTS, METHODS
 from monitor.model.engines import choose_engine
-from monitor.model.engines.base import Logits, TokenEngine
+from monitor.model.engines.base import TokenEngine
 from monitor.model.explain import Reading, Unit, ask, variant
 from monitor.model.scorer import EXPLAIN_PIECE, ModelScorer
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-
-
-class Watched(TokenEngine):
-    """Another engine, with the sizes of its batches."""
-
-    def __init__(self, inner: TokenEngine) -> None:
-        super().__init__(inner.artefact)
-        self.inner = inner
-        self.batches: list[int] = []
-
-    def logits(self, batch: Sequence[Sequence[int]]) -> dict[str, Logits]:
-        self.batches.append(len(batch))
-        return self.inner.logits(batch)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +32,12 @@ def inner(tiny: Artefact) -> TokenEngine:
 
 
 @pytest.fixture
-def engine(inner: TokenEngine) -> Watched:
-    return Watched(inner)
+def engine(inner: TokenEngine) -> WatchedEngine:
+    return WatchedEngine(inner)
 
 
 @pytest.fixture
-async def scorer(tiny: Artefact, engine: Watched) -> AsyncIterator[ModelScorer]:
+async def scorer(tiny: Artefact, engine: WatchedEngine) -> AsyncIterator[ModelScorer]:
     made = ModelScorer(engine=engine, artefact=tiny, clock=ManualClock(NOW), max_wait_seconds=0.001)
     yield made
     await made.close()
@@ -68,7 +56,7 @@ async def test_many_articles_get_what_each_would_get_alone(scorer: ModelScorer) 
     for title, found in zip(titles, together, strict=True):
         assert {task: item.label for task, item in found.items()} == LABELS
         for task, label in LABELS.items():
-            alone = await scorer.explain(title, task=task, label=label)
+            (alone,) = await scorer.explain([title], task=task, label=label)
             assert [w.word for w in found[task].words] == [w.word for w in alone]
             assert [w.weight for w in found[task].words] == pytest.approx([w.weight for w in alone], abs=1e-5)
 
@@ -80,7 +68,7 @@ async def test_a_weight_is_what_the_word_brings_to_the_rest_and_to_nothing(score
         return (await scorer.predict(part)).sentiments["negative"]
 
     whole = await negative(text)
-    words = await scorer.explain(text, task="sentiment", label="negative")
+    (words,) = await scorer.explain([text], task="sentiment", label="negative")
     alone = {word.word: await negative(word.word) for word in words}
     without = {word.word: await negative(text[: word.start] + text[word.end :]) for word in words}
     # What the model says of nothing is the same for all words: differences between words are free of it.
@@ -97,7 +85,8 @@ async def test_a_weight_is_what_the_word_brings_to_the_rest_and_to_nothing(score
         explain_method="leave-one-out",
     )
     try:
-        for word in await one_out.explain(text, task="sentiment", label="negative"):
+        (words,) = await one_out.explain([text], task="sentiment", label="negative")
+        for word in words:
             assert word.weight == pytest.approx(whole - without[word.word], abs=1e-4)
     finally:
         await one_out.close()
@@ -115,7 +104,7 @@ async def test_a_body_that_is_read_is_explained_with_offsets_into_the_articles_t
 
 
 async def test_the_stream_waits_behind_one_piece_of_explanations_at_most(tiny: Artefact, inner: TokenEngine) -> None:
-    engine = Watched(inner)
+    engine = WatchedEngine(inner)
     scorer = ModelScorer(engine=engine, artefact=tiny, clock=ManualClock(NOW), max_wait_seconds=0.001, capacity=100_000)
     many = [article(f"Acme {n} plunges after fraud probe and warns of heavy losses") for n in range(60)]
     explaining = asyncio.create_task(scorer.explain_articles(many, [LABELS] * 60))
@@ -135,12 +124,12 @@ async def test_the_stream_waits_behind_one_piece_of_explanations_at_most(tiny: A
 async def test_every_method_is_bounded_and_answers_a_megabyte_soon(
     tiny: Artefact, inner: TokenEngine, method: str
 ) -> None:
-    engine = Watched(inner)
+    engine = WatchedEngine(inner)
     scorer = ModelScorer(engine=engine, artefact=tiny, clock=ManualClock(NOW), explain_method=method)
     began = time.process_time()
     for text in ("heavy losses " * 80_000, "亏损" * 500_000, "x" * 1_000_000):
         engine.batches.clear()
-        words = await scorer.explain(text, task="sentiment", label="negative")
+        (words,) = await scorer.explain([text], task="sentiment", label="negative")
         assert 0 < len(words) <= 96
         assert sum(engine.batches) <= MAX_VARIANTS
         assert np.isfinite([word.weight for word in words]).all()
@@ -150,10 +139,10 @@ async def test_every_method_is_bounded_and_answers_a_megabyte_soon(
 
 def test_an_unknown_method_is_refused(tiny: Artefact, inner: TokenEngine) -> None:
     with pytest.raises(UsageError, match=r"method 'tea leaves'.*leave-one-out"):
-        ModelScorer(engine=Watched(inner), artefact=tiny, clock=ManualClock(NOW), explain_method="tea leaves")
+        ModelScorer(engine=WatchedEngine(inner), artefact=tiny, clock=ManualClock(NOW), explain_method="tea leaves")
 
 
-async def test_unknown_labels_are_refused_before_anything_is_asked(scorer: ModelScorer, engine: Watched) -> None:
+async def test_unknown_labels_are_refused_before_anything_is_asked(scorer: ModelScorer, engine: WatchedEngine) -> None:
     with pytest.raises(UsageError, match="no label 'sports'"):
         await scorer.explain_articles([article("a"), article("b")], [LABELS, {"topic": "sports"}])
     assert engine.batches == []

@@ -1,9 +1,10 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from fake_engine import WatchedEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,30 +14,11 @@ from monitor.core.ports import Explainer, Scorer
 from monitor.core.types import Article, EntityMention, Scores
 from monitor.model.artefact import Artefact
 from monitor.model.engines import choose_engine
-from monitor.model.engines.base import Logits, TokenEngine
+from monitor.model.engines.base import TokenEngine
 from monitor.model.explain import occlusions, units
 from monitor.model.scorer import ModelScorer
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-
-
-class Counting(TokenEngine):
-    """Another engine, with the number of texts that reached it."""
-
-    def __init__(self, inner: TokenEngine) -> None:
-        super().__init__(inner.artefact)
-        self.inner = inner
-        self.texts = 0
-        self.batches = 0
-        self.closed = False
-
-    def logits(self, batch: Sequence[Sequence[int]]) -> dict[str, Logits]:
-        self.texts += len(batch)
-        self.batches += 1
-        return self.inner.logits(batch)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +27,12 @@ def inner(tiny: Artefact) -> TokenEngine:
 
 
 @pytest.fixture
-def engine(inner: TokenEngine) -> Counting:
-    return Counting(inner)
+def engine(inner: TokenEngine) -> WatchedEngine:
+    return WatchedEngine(inner)
 
 
 @pytest.fixture
-async def scorer(tiny: Artefact, engine: Counting) -> AsyncIterator[ModelScorer]:
+async def scorer(tiny: Artefact, engine: WatchedEngine) -> AsyncIterator[ModelScorer]:
     made = ModelScorer(
         engine=engine,
         artefact=tiny,
@@ -87,7 +69,7 @@ async def test_nothing_to_score_is_nothing(scorer: ModelScorer) -> None:
     assert await scorer.score([]) == []
 
 
-async def test_articles_that_carry_scores_skip_the_model(scorer: ModelScorer, engine: Counting) -> None:
+async def test_articles_that_carry_scores_skip_the_model(scorer: ModelScorer, engine: WatchedEngine) -> None:
     given = Scores(topics={"macro": 1.0}, sentiments={"negative": 0.9, "neutral": 0.1, "positive": 0.0})
     scored = await scorer.score(
         [article("Acme one", scores=given, model="other@1"), article("Two", scores=given), article("", scores=given)]
@@ -95,26 +77,26 @@ async def test_articles_that_carry_scores_skip_the_model(scorer: ModelScorer, en
     assert [item.model for item in scored] == ["other@1", "given", "given"]
     assert all(item.scores is given for item in scored)
     assert scored[0].entities
-    assert engine.texts == 0
+    assert sum(engine.batches) == 0
 
 
-async def test_equal_texts_are_computed_once(scorer: ModelScorer, engine: Counting) -> None:
+async def test_equal_texts_are_computed_once(scorer: ModelScorer, engine: WatchedEngine) -> None:
     await scorer.score(
         [article("Fed rate decision"), article("Fed  rate\tdecision"), article("Fed rate decision http://x.y")]
     )
-    assert engine.texts == 1
+    assert sum(engine.batches) == 1
     await scorer.score([article("Fed rate decision")])
-    assert engine.texts == 1
+    assert sum(engine.batches) == 1
     assert scorer.stats.cache_hits == 1
     await scorer.score([article("FED RATE DECISION")])  # letters' case is part of what the model reads
-    assert engine.texts == 2
+    assert sum(engine.batches) == 2
 
 
-async def test_concurrent_callers_are_joined(tiny: Artefact, engine: Counting) -> None:
+async def test_concurrent_callers_are_joined(tiny: Artefact, engine: WatchedEngine) -> None:
     scorer = ModelScorer(engine=engine, artefact=tiny, clock=ManualClock(NOW), max_wait_seconds=0.2)
     results = await asyncio.gather(*(scorer.score([article(f"Acme wins order {n}")]) for n in range(12)))
     assert [items[0].article_id for items in results] == [f"id-Acme wins order {n}" for n in range(12)]
-    assert engine.batches < 12
+    assert len(engine.batches) < 12
     await scorer.close()
 
 
@@ -150,7 +132,7 @@ async def test_the_body_helps_a_title_that_says_nothing(scorer: ModelScorer) -> 
     assert item.scores.sentiment == "negative"
 
 
-async def test_after_close_it_refuses_and_the_engine_is_released(tiny: Artefact, engine: Counting) -> None:
+async def test_after_close_it_refuses_and_the_engine_is_released(tiny: Artefact, engine: WatchedEngine) -> None:
     scorer = ModelScorer(engine=engine, artefact=tiny, clock=ManualClock(NOW))
     await scorer.score([article("Acme wins")])
     await scorer.close()
@@ -160,7 +142,7 @@ async def test_after_close_it_refuses_and_the_engine_is_released(tiny: Artefact,
         await scorer.score([article("Acme wins")])
 
 
-def test_an_engine_of_another_model_is_refused(tiny: Artefact, engine: Counting) -> None:
+def test_an_engine_of_another_model_is_refused(tiny: Artefact, engine: WatchedEngine) -> None:
     with pytest.raises(ModelError, match="not other@0"):
         ModelScorer(engine=engine, artefact=replace(tiny, id="other@0"), clock=ManualClock(NOW))
 
@@ -168,7 +150,7 @@ def test_an_engine_of_another_model_is_refused(tiny: Artefact, engine: Counting)
 async def test_the_words_that_decide_weigh_most_and_sit_where_they_say(scorer: ModelScorer) -> None:
     port: Explainer = scorer
     text = "Acme  plunges after fraud probe"
-    words = await port.explain(text, task="sentiment", label="negative")
+    (words,) = await port.explain([text], task="sentiment", label="negative")
     assert [w.word for w in words] == ["Acme", "plunges", "after", "fraud", "probe"]
     assert all(text[w.start : w.end] == w.word for w in words)
     assert max(words, key=lambda w: w.weight).word in ("plunges", "after", "fraud", "probe")
@@ -176,25 +158,26 @@ async def test_the_words_that_decide_weigh_most_and_sit_where_they_say(scorer: M
 
 
 async def test_a_word_against_the_label_weighs_negative(scorer: ModelScorer) -> None:
-    words = await scorer.explain("Acme surges to a record high", task="sentiment", label="negative")
+    (words,) = await scorer.explain(["Acme surges to a record high"], task="sentiment", label="negative")
     assert min(w.weight for w in words) < 0
 
 
 async def test_chinese_is_weighed_in_groups_that_cover_the_text(scorer: ModelScorer) -> None:
     text = "北辰暴跌,亏损扩大"
-    words = await scorer.explain(text, task="sentiment", label="negative")
+    (words,) = await scorer.explain([text], task="sentiment", label="negative")
     assert "".join(w.word for w in words) == "北辰暴跌亏损扩大"
     assert all(text[w.start : w.end] == w.word for w in words)
 
 
 async def test_explaining_nothing_or_something_huge(scorer: ModelScorer) -> None:
-    assert list(await scorer.explain("", task="topic", label="energy_oil")) == []
-    assert list(await scorer.explain("📉 !!", task="topic", label="energy_oil")) == []
-    assert len(await scorer.explain("loss " * 200_000, task="topic", label="energy_oil")) <= 96
+    assert list(await scorer.explain([], task="topic", label="energy_oil")) == []
+    texts = ["", "📉 !!", "loss " * 200_000]
+    empty, wordless, huge = await scorer.explain(texts, task="topic", label="energy_oil")
+    assert len(empty) == len(wordless) == 0 < len(huge) <= 96
     with pytest.raises(UsageError, match="no label 'sports'"):
-        await scorer.explain("x", task="topic", label="sports")
+        await scorer.explain(["x"], task="topic", label="sports")
     with pytest.raises(UsageError, match="task 'mood'"):
-        await scorer.explain("x", task="mood", label="good")
+        await scorer.explain(["x"], task="mood", label="good")
 
 
 @settings(max_examples=80, deadline=None)

@@ -7,57 +7,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from doubles import START, DictState, DictStore, ListBus, article, record, scored
+from doubles import START, DictState, DictStore, ListBus, article, evidence, incident, record, scored
 
 from monitor.core.clock import ManualClock
-from monitor.core.codec import incident_to_dict
+from monitor.core.codec import incident_from_dict, incident_to_dict
 from monitor.core.errors import DiskFullError, ModelInputError
 from monitor.core.ports import StateStore
-from monitor.core.types import (
-    Change,
-    Evidence,
-    Incident,
-    IncidentState,
-    Put,
-    Scope,
-    ScoredArticle,
-    SeriesKey,
-    Severity,
-    WordWeight,
-)
+from monitor.core.types import Change, Incident, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.detect import INCIDENT_KIND, POSITION_KEY, POSITION_KIND, DetectService, Docs
 from monitor.services.topics import ARTICLES
 
 
-def incident() -> Incident:
-    return Incident(
-        id="i1",
-        key=SeriesKey(scope=Scope.ALL, value="*"),
-        state=IncidentState.OPEN,
-        severity=Severity.WARNING,
-        observed=5,
-        expected=1,
-        low=0,
-        high=3,
-        p_value=1e-6,
-        q_value=1e-5,
-        opened_at=START,
-        updated_at=START,
-        evidence=(
-            Evidence(
-                article_id="a1",
-                story_id="s1",
-                title="Bank fails",
-                source="wire",
-                url="",
-                published_at=START,
-                heat=1,
-                negative=0.9,
-            ),
-        ),
-    )
+def surge(*headlines: str) -> Incident:
+    """An incident that these headlines drive."""
+    return incident("i1", evidence=tuple(evidence(n, title=title) for n, title in enumerate(headlines, 1)))
 
 
 @dataclass
@@ -77,7 +42,7 @@ class ScriptedPipeline:
     fed: list[str] = field(default_factory=list)
     watermarks: list[datetime] = field(default_factory=list)
     restored: Docs = field(default_factory=dict)
-    opens: bool = False
+    opens: Sequence[Incident] = ()
 
     def restore(self, docs: Docs) -> None:
         self.restored = docs
@@ -88,9 +53,8 @@ class ScriptedPipeline:
     def advance(self, watermark: datetime) -> Step:
         self.watermarks.append(watermark)
         changes = [Put(kind="count", key="n", value={"fed": len(self.fed)})]
-        if self.opens:
-            changes.append(Put(kind=INCIDENT_KIND, key="i1", value=incident_to_dict(incident())))
-        return Step(changes=changes, incidents=[incident()] if self.opens else [])
+        changes += [Put(kind=INCIDENT_KIND, key=item.id, value=incident_to_dict(item)) for item in self.opens]
+        return Step(changes=changes, incidents=self.opens)
 
 
 async def load_docs(state: StateStore) -> Docs:
@@ -98,21 +62,25 @@ async def load_docs(state: StateStore) -> Docs:
 
 
 class Explainer:
-    """Blames the second word, or refuses."""
+    """Blames the second word; refuses a batch that holds a headline of ``refuses``."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.refuse = False
+        self.asked: list[list[str]] = []
+        self.refuses: set[str] = set()
 
-    async def explain(self, text: str, *, task: str, label: str) -> Sequence[WordWeight]:
-        self.asked += 1
-        if self.refuse:
+    async def explain(self, texts: Sequence[str], *, task: str, label: str) -> Sequence[Sequence[WordWeight]]:
+        assert (task, label) == ("sentiment", "negative")
+        self.asked.append(list(texts))
+        if self.refuses.intersection(texts):
             raise ModelInputError("no")
-        return [WordWeight(word="fails", weight=0.5, start=5, end=10)]
+        return [[WordWeight(word=text.split()[1], weight=0.5, start=5, end=10)] for text in texts]
 
 
 def with_words(item: Incident, words: Mapping[str, Sequence[WordWeight]]) -> Incident:
     return replace(item, evidence=tuple(replace(e, words=tuple(words.get(e.article_id, ()))) for e in item.evidence))
+
+
+SURGE = surge("Bank fails")
 
 
 class Bench:
@@ -177,7 +145,7 @@ async def test_state_incident_outbox_and_position_commit_together_or_not_at_all(
     bench = Bench()
     await bench.service.start()
     await bench.store.put([scored(article(1))])
-    bench.pipeline.opens = True
+    bench.pipeline.opens = [SURGE]
     bench.state.fail_next = DiskFullError("No room.")
     with pytest.raises(DiskFullError):
         await bench.service.tick()
@@ -185,7 +153,7 @@ async def test_state_incident_outbox_and_position_commit_together_or_not_at_all(
     assert bench.woken == 0
     again = Bench(bench.state)
     again.service._store = bench.store  # type: ignore[assignment]
-    again.pipeline.opens = True
+    again.pipeline.opens = [SURGE]
     await again.service.start()
     await again.service.tick()
     assert set(again.state.docs) == {"count", INCIDENT_KIND, "outbox", POSITION_KIND}
@@ -194,23 +162,49 @@ async def test_state_incident_outbox_and_position_commit_together_or_not_at_all(
     assert again.woken == 1
 
 
+def weighed(item: Incident) -> dict[str, list[str]]:
+    return {headline.title: [word.word for word in headline.words] for headline in item.evidence}
+
+
 async def test_driving_headlines_get_their_words_once() -> None:
     bench = Bench()
-    bench.pipeline.opens = True
+    bench.pipeline.opens = [SURGE]
     await bench.service.start()
     (first,) = await bench.service.tick()
     await bench.service.tick()
-    assert first.evidence[0].words[0].word == "fails"
-    assert bench.explainer.asked == 1
-    stored = bench.state.docs[INCIDENT_KIND]["i1"]
-    assert stored["evidence"][0]["words"][0]["word"] == "fails"  # type: ignore[index]
+    assert weighed(first) == {"Bank fails": ["fails"]}
+    assert bench.explainer.asked == [["Bank fails"]]
+    assert weighed(incident_from_dict(bench.state.docs[INCIDENT_KIND]["i1"])) == weighed(first)
+
+
+async def test_all_new_headlines_of_a_tick_are_asked_in_one_batch() -> None:
+    bench = Bench()
+    other = incident("i2", evidence=(evidence(3, title="Oil falls"), evidence(4, title="Gold jumps")))
+    bench.pipeline.opens = [surge("Bank fails", "Fund closes", "Oil falls"), other]
+    await bench.service.start()
+    first, second = await bench.service.tick()
+    assert bench.explainer.asked == [["Bank fails", "Fund closes", "Oil falls", "Gold jumps"]]
+    assert weighed(first) == {"Bank fails": ["fails"], "Fund closes": ["closes"], "Oil falls": ["falls"]}
+    assert weighed(second) == {"Oil falls": ["falls"], "Gold jumps": ["jumps"]}
+    bench.pipeline.opens = [incident("i2", 2, evidence=(*other.evidence, evidence(5, title="Euro slides")))]
+    await bench.service.tick()
+    assert bench.explainer.asked[1:] == [["Euro slides"]]
+
+
+async def test_a_headline_that_the_model_refuses_costs_the_others_nothing() -> None:
+    bench = Bench()
+    bench.pipeline.opens = [surge("Bank fails", "Odd poison", "Fund closes")]
+    bench.explainer.refuses = {"Odd poison"}
+    await bench.service.start()
+    (first,) = await bench.service.tick()
+    assert weighed(first) == {"Bank fails": ["fails"], "Odd poison": [], "Fund closes": ["closes"]}
 
 
 async def test_an_alarm_goes_out_even_when_it_cannot_be_explained() -> None:
     bench = Bench()
-    bench.pipeline.opens = True
-    bench.explainer.refuse = True
+    bench.pipeline.opens = [SURGE]
+    bench.explainer.refuses = {"Bank fails"}
     await bench.service.start()
     (first,) = await bench.service.tick()
-    assert first.evidence[0].words == ()
+    assert weighed(first) == {"Bank fails": []}
     assert "outbox" in bench.state.docs
