@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from servers.postgres import Place, postgres_place  # noqa: F401 - a fixture
+from servers.sql_on_sqlite import SqliteFile
 
 from monitor.bus.sqlite import SqliteBus
 from monitor.core.clock import ManualClock
 from monitor.core.ports import Bus, StateStore, Store
 from monitor.db.directory import DataDirectory
+from monitor.state.postgres import PostgresState
+from monitor.state.sql import SqlState
 from monitor.state.sqlite import SqliteState
 from monitor.store.sqlite import SqliteStore
 
@@ -90,7 +94,44 @@ class SqliteStateHome(_SqliteHome):
 
 BUSES = [SqliteBusHome]
 STORES = [SqliteStoreHome]
-STATES = [SqliteStateHome]
+
+
+class SqlOnSqliteStateHome(_SqliteHome):
+    """The SQLAlchemy store over the embedded store's file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._state: SqlState | None = None
+
+    async def open(self) -> StateStore:
+        directory = self._enter()
+        await (await SqliteState.open(directory)).close()
+        self._state = SqlState(SqliteFile(directory.file("state.db")))
+        return self._state
+
+    async def stop(self) -> None:
+        if self._state is not None:
+            await self._state.close()
+        self._leave()
+
+
+class PostgresStateHome:
+    needs = "postgres_place"
+    place: Place
+
+    def __init__(self, path: Path) -> None:
+        self._state: PostgresState | None = None
+
+    async def open(self) -> StateStore:
+        self._state = await PostgresState.open(self.place.url, password=self.place.password, schema=self.place.schema)
+        return self._state
+
+    async def stop(self) -> None:
+        if self._state is not None:
+            await self._state.close()
+
+
+STATES = [SqliteStateHome, SqlOnSqliteStateHome, PostgresStateHome]
 
 
 @pytest.fixture(params=BUSES)
@@ -120,6 +161,8 @@ async def store(store_home) -> Store:
 @pytest.fixture(params=STATES)
 async def state_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
     home = request.param(tmp_path)
+    if needs := getattr(home, "needs", ""):  # a server is only started for those who need it
+        home.place = request.getfixturevalue(needs)
     yield home
     await home.stop()
 
