@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from monitor.core.errors import TrainError
 from monitor.core.types import Scored, ScoredArticle, Scores
 from monitor.model.artefact import Artefact
-from monitor.train.lifecycle.formats import COLUMNS, guarded, read, unguarded, write
+from monitor.train.lifecycle.formats import read, write
+from monitor.train.lifecycle.formats.sheet import COLUMNS, guarded, unguarded
 from monitor.train.lifecycle.labels import HELD, Label, append, decide, is_held, read_labels, stats
 from monitor.train.lifecycle.pool import RANDOM, RESCORED, STORY, UNCERTAIN, Candidate, Quota, choose
 
