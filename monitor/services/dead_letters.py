@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
 from monitor.core.clock import Clock
-from monitor.core.errors import DeadLetterRatioError
+from monitor.core.errors import DeadLetterRatioError, RecordError
 from monitor.core.ids import digest
 from monitor.core.ports import Bus
 from monitor.core.types import Delivery, Record
@@ -16,6 +17,26 @@ from monitor.obs.metrics import Metrics
 from monitor.services.topics import DEAD_LETTERS
 
 _log = structlog.get_logger("dead_letters")
+
+REASON, STAGE, ORIGIN, ORIGIN_KEY, ATTEMPT = "reason", "stage", "origin", "origin_key", "attempt"
+"""The headers of a dead letter. ``origin`` is topic/partition/offset; ``attempt`` counts how often the record has
+failed: a retry takes it along, so that a record which will never go through can be told from one that was unlucky."""
+
+
+def attempts_of(headers: Mapping[str, str]) -> int:
+    """How often a record with these headers has failed so far."""
+    told = headers.get(ATTEMPT, "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
+
+
+def revived(letter: Record, now: datetime) -> tuple[str, Record]:
+    """The topic that a dead letter came from, and the record to publish there again: key, value and headers as they
+    were, with the count of attempts. Raises RecordError when the letter does not say where it came from."""
+    topic = letter.headers.get(ORIGIN, "").split("/", 1)[0]
+    if not topic or ORIGIN_KEY not in letter.headers:
+        raise RecordError(f"The dead letter {letter.key[:12]} does not say where it came from.")
+    headers = {name: text for name, text in letter.headers.items() if name not in (REASON, STAGE, ORIGIN, ORIGIN_KEY)}
+    return topic, Record(key=letter.headers[ORIGIN_KEY], value=letter.value, timestamp=now, headers=headers)
 
 
 class DeadLetters:
@@ -63,9 +84,10 @@ class DeadLetters:
             timestamp=self._clock.now(),
             headers={
                 **delivery.record.headers,
-                "reason": reason[:1000],
-                "stage": stage,
-                "origin": origin,
-                "origin_key": delivery.record.key,
+                REASON: reason[:1000],
+                STAGE: stage,
+                ORIGIN: origin,
+                ORIGIN_KEY: delivery.record.key,
+                ATTEMPT: str(attempts_of(delivery.record.headers) + 1),
             },
         )
