@@ -9,6 +9,9 @@ The window that remains: when the process dies after the notifier has sent and b
 sent again. An edit repeats harmlessly. Before a *first* message the row is marked as begun; a later pass that finds the
 mark hands the notifier an empty receipt, and Slack then looks for its message by the incident id in the metadata and
 edits it. Only where its scopes do not allow to read the channel's history can a first message appear twice.
+
+With several replicas the one that leads sends. Its right is checked in the state store and against its own clock right
+before every send; docs/guarantees.md says what can still happen to a process that stalls between that and the wire.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,8 +79,14 @@ class OutboxConfig:
     batch: int = 1000
 
 
+Claim = Callable[[Sequence[Change]], Awaitable[None]]
+"""Writes the changes (which may be none) on the condition that this process may still send. Raises ConflictError when
+it may not."""
+
+
 class Outbox:
-    """Sends what the outbox holds. One instance at a time (the notify role is one replica)."""
+    """Sends what the outbox holds. One instance sends at a time: the notify role is one replica, or with several the
+    one that leads; then ``state`` is fenced by its lease, and ``claim`` is asked right before every send."""
 
     def __init__(
         self,
@@ -86,7 +95,9 @@ class Outbox:
         clock: Clock,
         *,
         config: OutboxConfig | None = None,
+        claim: Claim | None = None,
     ) -> None:
+        self._claim = claim or self._begin
         self._state = state
         self._notifiers = notifiers
         self._clock = clock
@@ -94,7 +105,8 @@ class Outbox:
         self._not_before: dict[str, datetime] = {}
 
     async def run_once(self) -> Counts:
-        """One pass over what is due. Raises StorageError only; what notifiers raise is recorded."""
+        """One pass over what is due. Raises StorageError only (ConflictError when another has taken over); what
+        notifiers raise is recorded."""
         counts = {"sent": 0, "retried": 0, "undelivered": 0, "waiting": 0}
         reasons: dict[str, str] = {}
         for parcel in await self._parcels():
@@ -142,9 +154,12 @@ class Outbox:
         if previous is None and parcel.begun:
             # An earlier attempt ended unknown: the empty receipt asks the notifier to look for its own message first.
             previous = Receipt(notifier=parcel.notifier)
+            await self._claim(())
         elif previous is None:
             parcel.row = {**parcel.row, "begun": True}
-            await self._state.apply([Put(kind=OUTBOX, key=parcel.key, value=parcel.row)])
+            await self._claim([Put(kind=OUTBOX, key=parcel.key, value=parcel.row)])
+        else:
+            await self._claim(())
         try:
             receipt = await notifier.send(incident, previous)
         except RetryableNotifyError as error:
@@ -168,6 +183,10 @@ class Outbox:
         }
         await self._state.apply([Put(kind=RECEIPT, key=parcel.owner, value=value), *parcel.deletes()])
         return "sent", None
+
+    async def _begin(self, changes: Sequence[Change]) -> None:
+        if changes:
+            await self._state.apply(changes)
 
     async def _retry(self, parcel: _Parcel, error: RetryableNotifyError) -> None:
         config = self._config

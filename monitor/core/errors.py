@@ -16,6 +16,7 @@
     │   ├── DatabaseCorruptError        the file is damaged
     │   ├── DiskFullError               no room
     │   ├── ConflictError               what a change was conditional on is not so (any more)
+    │   │   └── LeaseLostError          another process leads, or owns the source, by now
     │   └── SchemaVersionError          the file was written by a newer version
     ├── ModelError                      the model artefact cannot be used
     │   ├── ArtefactMissingError        a file is not there
@@ -121,6 +122,10 @@ class DiskFullError(StorageError):
 
 class ConflictError(StorageError):
     """What a change of state was conditional on is not so, or no longer; nothing was changed."""
+
+
+class LeaseLostError(ConflictError):
+    """This process leads, or owns the source, no longer; what it was about to do is another's to do."""
 
 
 class SchemaVersionError(StorageError):

@@ -23,6 +23,10 @@ class Health:
         """``part`` makes progress now and promises to beat again within ``allow``."""
         self._beats[part] = (self._clock.now(), allow)
 
+    def forget(self, part: str) -> None:
+        """``part`` has ended in order and promises nothing any more (a leader that stands by again)."""
+        self._beats.pop(part, None)
+
     def stale(self) -> list[str]:
         """The parts that broke their promise."""
         now = self._clock.now()

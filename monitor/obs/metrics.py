@@ -85,6 +85,21 @@ class Metrics:
             ["task"], registry=registry,
         )  # fmt: skip
 
+        self.leader = Gauge(
+            "riskwire_leader", "1 while this process leads, 0 while it stands by, by lease.", ["lease"],
+            registry=registry,
+        )  # fmt: skip
+        self.lease_renewals_failed = Counter(
+            "riskwire_lease_renewals_failed", "Renewals and heartbeats that the state store did not take, by lease.",
+            ["lease"], registry=registry,
+        )  # fmt: skip
+        self.sources_owned = Gauge(
+            "riskwire_sources_owned", "Sources that this process polls, when several share them.", registry=registry
+        )
+        self.members = Gauge(
+            "riskwire_members", "Replicas that this process sees, by group.", ["group"], registry=registry
+        )
+
     def render(self) -> bytes:
         """The Prometheus text format."""
         return generate_latest(self.registry)

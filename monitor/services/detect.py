@@ -22,6 +22,7 @@ from monitor.core.ports import Bus, Explainer, StateStore, Store
 from monitor.core.types import Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
+from monitor.services.steady import SteadyClock, nap
 from monitor.services.topics import ARTICLES, SCORE_GROUP
 
 POSITION_KIND = "detect"
@@ -74,6 +75,9 @@ class DetectService:
 
     The watermark is the clock, held back by the oldest record that is not scored yet: a slow model delays buckets
     but never makes them miss articles.
+
+    With several replicas one leads (:meth:`lead`) and ``state`` is fenced by its lease. A pipeline is restored once, so
+    each term after the first needs one of its own from ``new_pipeline``.
     """
 
     def __init__(
@@ -93,7 +97,10 @@ class DetectService:
         wake: Callable[[], None] = lambda: None,
         tick_seconds: float = 15.0,
         page: int = 1000,
+        new_pipeline: Callable[[], Pipeline] | None = None,
     ) -> None:
+        self._new_pipeline = new_pipeline
+        self._restored = False
         self._pipeline = pipeline
         self._load_docs = load_docs
         self._bus = bus
@@ -116,7 +123,13 @@ class DetectService:
         """How far the series are complete; None before the first tick."""
 
     async def start(self) -> None:
-        """Restores the pipeline from the state store."""
+        """Restores the pipeline from the state store, and forgets what an earlier term knew."""
+        if self._restored:
+            if self._new_pipeline is None:
+                raise RuntimeError("a pipeline can be restored only once, and there is no way to make another")
+            self._pipeline = self._new_pipeline()
+        self._restored = True
+        self.watermark = None
         docs = await self._load_docs(self._state)
         self._pipeline.restore(docs)
         self._open = {
@@ -124,6 +137,21 @@ class DetectService:
         }
         saved = await self._state.get(POSITION_KIND, POSITION_KEY)
         self._position = str(saved["position"]) if saved else ""
+
+    async def lead(self, ended: asyncio.Event) -> None:
+        """One term of leadership (:class:`~monitor.services.leadership.Leadership`): restores, then ticks until
+        ``ended`` is set. Raises what a tick raises; LeaseLostError when the lease is lost."""
+        steady = SteadyClock()
+        try:
+            await self.start()
+            while not ended.is_set():
+                began = steady.now()
+                await self.tick()
+                left = self._tick_seconds / self._clock.rate - (steady.now() - began)
+                await nap(steady, max(0.05, left), ended)
+        finally:
+            self._health.forget("detect")
+            self._metrics.incidents_open.set(0)  # the next leader tells of them
 
     async def tick(self) -> Sequence[Incident]:
         """One tick; returns the incidents that changed."""

@@ -106,7 +106,8 @@ async def _read(store: Store, since: datetime, until: datetime, cap: int) -> lis
 
 
 class DriftService(Generic[BlockT]):
-    """Plans itself: the next look is ``interval`` after the last one, also over restarts."""
+    """Plans itself: the next look is ``interval`` after the last one, also over restarts. While ``leads`` says no,
+    another replica looks."""
 
     def __init__(
         self,
@@ -122,7 +123,9 @@ class DriftService(Generic[BlockT]):
         interval: timedelta,
         recent: timedelta,
         reference: timedelta,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._leads = leads
         self._store = store
         self._state = state
         self._clock = clock
@@ -176,6 +179,9 @@ class DriftService(Generic[BlockT]):
         return checks
 
     async def _job(self) -> None:
+        if not self._leads():
+            self._plan(self._clock.now() + FIRST_DELAY)
+            return
         try:
             await self.look()
         except RiskwireError as error:

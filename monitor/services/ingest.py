@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,11 +15,12 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import encode_article, time_from_str, time_to_str
-from monitor.core.errors import SourceError
+from monitor.core.errors import LeaseLostError, SourceError
 from monitor.core.ports import Bus, Listener, Source, StateStore
-from monitor.core.types import Article, Change, Cursor, Put, Record
+from monitor.core.types import Article, Change, Cursor, Expect, Put, Record
 from monitor.obs.metrics import Metrics
 from monitor.services.scheduler import Scheduler
+from monitor.services.sharding import Sharding
 from monitor.services.topics import ARTICLES
 
 CURSOR_KIND = "cursor"
@@ -85,6 +87,10 @@ class IngestService:
     """Polls every source when it is due and runs every listener.
 
     Delivery: publish, then save the cursor. A crash between the two repeats the page; ids make that harmless.
+
+    With ``sharding`` only those sources are polled that it gives to this process, and cursors are written only while
+    they are; run it (``sharding.run()``) beside this service, and stop it after this service. Listeners are every
+    replica's.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class IngestService:
         metrics: Metrics,
         policy: IngestPolicy | None = None,
         seed: int | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._listeners = listeners
@@ -112,16 +119,38 @@ class IngestService:
         self._slots = asyncio.Semaphore(self._policy.max_concurrent)
         self._status: dict[str, _SourceStatus] = {}
         self._stopping = False
+        self._sharding = sharding
+        if sharding is not None:
+            sharding.attach(self._gained, self._lost)
 
     async def start(self) -> None:
         """Reads what is known of each source and plans its first poll."""
+        if self._sharding is None:
+            await self._gained(dict.fromkeys(self._sources))
+
+    async def _gained(self, names: Mapping[str, datetime | None]) -> None:
+        """Plans the next poll of each source: when its last owner had planned it, else soon."""
         now = self._clock.now()
-        for name in self._sources:
+        for name, planned in names.items():
             saved = await self._state.get(HEALTH_KIND, name)
             self._status[name] = status = _SourceStatus.from_dict(saved) if saved else _SourceStatus()
             first = now + timedelta(seconds=self._random.uniform(0, self._policy.spread))
-            due = max(first, status.next_at) if status.next_at and status.failures else first
+            if planned is not None:
+                due = max(now, planned)
+            else:
+                due = max(first, status.next_at) if status.next_at and status.failures else first
             self._plan(name, due)
+
+    def _lost(self, names: Collection[str]) -> Mapping[str, datetime]:
+        """Forgets sources that are another's from now on; returns when they would have been polled."""
+        dues: dict[str, datetime] = {}
+        for name in names:
+            status = self._status.pop(name, None)
+            if status is not None and status.next_at is not None:
+                dues[name] = status.next_at
+            with contextlib.suppress(KeyError):
+                self._metrics.source_failures.remove(name)  # the new owner tells of it
+        return dues
 
     async def run_listeners(self) -> None:
         """Serves push sources until cancelled; returns at once when there are none."""
@@ -167,21 +196,39 @@ class IngestService:
         async with self._slots:
             if self._stopping:
                 return
-            late = (self._clock.now() - due).total_seconds()
-            self._metrics.poll_delay_seconds.observe(max(0.0, late))
-            began = time.monotonic()
-            try:
-                next_at = await self._poll_once(name)
-            except SourceError as error:
-                next_at = await self._failed(name, error)
-            finally:
-                self._metrics.poll_seconds.observe(time.monotonic() - began)
-        self._plan(name, next_at)
+            if self._sharding is None:
+                next_at = await self._ask(name, due)
+            else:
+                try:
+                    async with self._sharding.holding(name):
+                        next_at = await self._ask(name, due)
+                except LeaseLostError as error:
+                    _log.info("not_polled", source=name, reason=str(error))
+                    return
+        if name in self._status:
+            self._plan(name, next_at)
+
+    async def _ask(self, name: str, due: datetime) -> datetime:
+        late = (self._clock.now() - due).total_seconds()
+        self._metrics.poll_delay_seconds.observe(max(0.0, late))
+        began = time.monotonic()
+        try:
+            return await self._poll_once(name)
+        except SourceError as error:
+            return await self._failed(name, error)
+        finally:
+            self._metrics.poll_seconds.observe(time.monotonic() - began)
+
+    def _fence(self, name: str) -> Sequence[Expect]:
+        """The condition of what is written for a source. Raises LeaseLostError when it is another's."""
+        return (self._sharding.fence(name),) if self._sharding is not None else ()
 
     async def _poll_once(self, name: str) -> datetime:
         saved = await self._state.get(CURSOR_KIND, name)
         asked_at = self._clock.now()
         page = await self._sources[name].poll(Cursor(data=saved) if saved is not None else None)
+        if self._sharding is not None and not self._sharding.holds(name):
+            raise LeaseLostError(f"'{name}' was given to another while it was polled.")
         if page.articles:
             await self.accept(page.articles)
         now = self._clock.now()
@@ -198,7 +245,7 @@ class IngestService:
             status.next_at = next_at
             changes.append(Put(kind=HEALTH_KIND, key=name, value=status.to_dict()))
         if changes:
-            await self._state.apply(changes)
+            await self._state.apply(changes, given=self._fence(name))
         self._metrics.polls.labels(name, "ok").inc()
         self._metrics.source_failures.labels(name).set(0)
         for note, count in page.counts.items():
@@ -216,7 +263,7 @@ class IngestService:
             delay = max(delay, min(error.retry_after, 24 * policy.backoff_cap))
         next_at = now + timedelta(seconds=delay)
         status.error_at, status.error_code, status.error, status.next_at = now, error.code, str(error), next_at
-        await self._state.apply([Put(kind=HEALTH_KIND, key=name, value=status.to_dict())])
+        await self._state.apply([Put(kind=HEALTH_KIND, key=name, value=status.to_dict())], given=self._fence(name))
         self._metrics.polls.labels(name, error.code).inc()
         self._metrics.source_failures.labels(name).set(status.failures)
         _log.warning(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from monitor.core.clock import Clock
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
+from monitor.services.steady import SteadyClock, nap
 
 SendDue = Callable[[], Awaitable[Mapping[str, int]]]
 """One pass over the due outbox rows; returns tallies by outcome (sent, retry, failed, pending)."""
@@ -44,13 +45,32 @@ class NotifyService:
             self._metrics.notifications.labels(outcome).inc(counts.get(outcome, 0))
         self._metrics.outbox_pending.set(counts.get("pending", 0))
 
+    async def lead(self, ended: asyncio.Event) -> None:
+        """One term of leadership (:class:`~monitor.services.leadership.Leadership`): as :meth:`run`, until ``ended`` is
+        set, with one pass more as the last act. Raises what a pass raises; LeaseLostError when the lease is lost."""
+        interval = max(0.05, self._interval / self._clock.rate)
+        steady = SteadyClock()
+        try:
+            while not ended.is_set():
+                self._wake.clear()
+                await self.pass_once()
+                self._beat()
+                await nap(steady, interval, ended, self._wake)
+            await self.pass_once()
+        finally:
+            self._health.forget("notify")
+            self._metrics.outbox_pending.set(0)  # the next leader tells of it
+
+    def _beat(self) -> None:
+        self._health.beat("notify", allow=timedelta(seconds=10 * self._interval + 120 * self._clock.rate))
+
     async def run(self) -> None:
         """Works until :meth:`stop`."""
         real_interval = max(0.05, self._interval / self._clock.rate)
         while not self._stopping:
             self._wake.clear()
             await self.pass_once()
-            self._health.beat("notify", allow=timedelta(seconds=10 * self._interval + 120 * self._clock.rate))
+            self._beat()
             try:
                 async with asyncio.timeout(real_interval):
                     await self._wake.wait()
