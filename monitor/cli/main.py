@@ -11,6 +11,7 @@ from rich.console import Console
 from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
 from monitor.cli import label as label_commands
+from monitor.cli import state as state_commands
 from monitor.cli.backtest import backtest
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
@@ -60,6 +61,7 @@ app.add_typer(config_commands.app, name="config", help="Look at the configuratio
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
 app.add_typer(label_commands.app, name="label")
 app.add_typer(model, name="model")
+app.add_typer(state_commands.app, name="state")
 
 
 def main() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from elastic_home import ElasticStoreHome
 from servers.postgres import Place, postgres_place  # noqa: F401 - a fixture
 from servers.sql_on_sqlite import SqliteFile
 
+from monitor.bus.kafka import KafkaBus
+from monitor.bus.kafka_config import KafkaConfig
+from monitor.bus.kafka_topics import TopicSpec, apply_topics, delete_topics, topic_specs
 from monitor.bus.sqlite import SqliteBus
 from monitor.core.clock import ManualClock
 from monitor.core.ports import Bus, StateStore, Store
@@ -47,6 +54,12 @@ class _SqliteHome:
 
 class SqliteBusHome(_SqliteHome):
     partitions = 4
+    quiet = 0.05
+    """Seconds of silence after which nothing more is coming."""
+    atomic = True
+    """Whether the records of one publish become visible together."""
+    expires = True
+    """Whether ``expire`` drops records; where it does not, the servers' own retention does."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -92,8 +105,57 @@ class SqliteStateHome(_SqliteHome):
         self._leave()
 
 
-BUSES = [SqliteBusHome]
-STORES = [SqliteStoreHome]
+class KafkaBusHome:
+    """A cluster over TCP; topics of its own for every test."""
+
+    needs = "kafka_server"
+    place: str
+    partitions = 4
+    quiet = 3.0  # a group is shared anew in two rounds of heartbeats
+    atomic = False
+    expires = False
+    topics = ("t", "u", "dead", "nothing")
+
+    def __init__(self, path: Path) -> None:
+        self._prefix = f"contract.{uuid.uuid4().hex[:12]}."
+        self._bus: KafkaBus | None = None
+        self._made = False
+
+    @property
+    def config(self) -> KafkaConfig:
+        return KafkaConfig(
+            bootstrap=tuple(self.place.split(",")),
+            topic_prefix=self._prefix,
+            partitions=self.partitions,
+            replication=1,
+            min_insync=1,
+            session_timeout=6,
+            timeout=20,
+        )
+
+    @property
+    def specs(self) -> list[TopicSpec]:
+        pattern = topic_specs(self.config)[0]
+        return [dataclasses.replace(pattern, name=self._prefix + name) for name in self.topics]
+
+    async def open(self) -> Bus:
+        if not self._made:
+            self._made = True
+            assert not (await asyncio.to_thread(apply_topics, self.config, self.specs)).left
+        self._bus = await KafkaBus.open(self.config, clock=ManualClock(NOW))
+        return self._bus
+
+    async def stop(self) -> None:
+        if self._bus is not None:
+            await self._bus.close()
+
+    async def remove(self) -> None:
+        if self._made:
+            await asyncio.to_thread(delete_topics, self.config, [spec.name for spec in self.specs])
+
+
+BUSES = [SqliteBusHome, KafkaBusHome]
+STORES = [SqliteStoreHome, ElasticStoreHome]
 
 
 class SqlOnSqliteStateHome(_SqliteHome):
@@ -137,8 +199,12 @@ STATES = [SqliteStateHome, SqlOnSqliteStateHome, PostgresStateHome]
 @pytest.fixture(params=BUSES)
 async def bus_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
     home = request.param(tmp_path)
+    if needs := getattr(home, "needs", ""):
+        home.place = request.getfixturevalue(needs)
     yield home
     await home.stop()
+    if remove := getattr(home, "remove", None):  # a server's data outlives the test
+        await remove()
 
 
 @pytest.fixture
@@ -149,8 +215,12 @@ async def bus(bus_home) -> Bus:
 @pytest.fixture(params=STORES)
 async def store_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
     home = request.param(tmp_path)
+    if needs := getattr(home, "needs", ""):  # a server is only started for those who need it
+        home.place = request.getfixturevalue(needs)
     yield home
     await home.stop()
+    if remove := getattr(home, "remove", None):  # a server is shared: nothing of the test stays
+        await remove()
 
 
 @pytest.fixture
