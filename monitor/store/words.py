@@ -34,16 +34,26 @@ def indexed(text: str) -> str:
     return _PAIRED.sub(lambda match: f" {' '.join((*_pairs(match[0]), match[0][-1]))} ", text.translate(_WIDE))
 
 
+def terms(text: str) -> list[str]:
+    """The words a person looks for: a run of Chinese is one, what stands around it another; what holds neither letter
+    nor digit is none. At most 32 words of the first 1,000 characters."""
+    plain = _LONE.sub(" ", unicodedata.normalize("NFC", text[:QUERY_CHARACTERS]).translate(_WIDE))
+    found: list[str] = []
+    for word in plain.split():
+        found.extend(_PAIRED.findall(word))
+        found.extend(piece for piece in _PAIRED.split(word) if any(map(str.isalnum, piece)))
+    return found[:QUERY_TERMS]
+
+
 def match_expression(text: str) -> str:
     """An FTS5 expression that requires every word of ``text``; empty when there is nothing to look for.
 
     Whatever the text holds is data: quotes, operators and stars have no meaning.
     """
-    plain = _LONE.sub(" ", unicodedata.normalize("NFC", text[:QUERY_CHARACTERS]).translate(_WIDE))
-    terms: list[str] = []
-    for word in plain.split():
-        runs = _PAIRED.findall(word)
-        terms.extend(f'"{run}" *' if len(run) == 1 else f'"{" ".join(_pairs(run))}"' for run in runs)
-        pieces = [piece.replace('"', '""') for piece in _PAIRED.split(word) if any(map(str.isalnum, piece))]
-        terms.extend(f'"{piece}"' for piece in pieces)
-    return " AND ".join(terms[:QUERY_TERMS])
+    return " AND ".join(map(_quoted, terms(text)))
+
+
+def _quoted(term: str) -> str:
+    if _PAIRED.fullmatch(term):
+        return f'"{term}" *' if len(term) == 1 else f'"{" ".join(_pairs(term))}"'
+    return '"{}"'.format(term.replace('"', '""'))

@@ -1,0 +1,1 @@
+"""The composable index template of the Elasticsearch store."""
