@@ -223,7 +223,7 @@ def _info(config: KafkaConfig, told: Mapping[str, Any]) -> TopicInfo:
     if error is not kafka_errors.NoError:
         return TopicInfo(name=told["name"], error=str(explain(error(), config, topic=told["name"])))
     parts = told["partitions"]
-    operations = told.get("topic_authorized_operations") or ()
+    operations = told.get("authorized_operations") or ()
     return TopicInfo(
         name=told["name"],
         partitions=len(parts),

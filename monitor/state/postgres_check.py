@@ -16,8 +16,9 @@ from monitor.state.postgres_address import Address
 from monitor.state.schema import VERSION, documents, version_of
 
 PART = "state"
-SKEW_SECONDS = 5.0
-"""A server's clock further away than this is worth a word, although Riskwire does not rely on it."""
+SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
+"""A server's clock further away than the first is worth a word, although Riskwire does not rely on it; beyond the
+second one of the clocks is plainly wrong. The same bounds as everywhere in the doctor."""
 
 
 def examine(
@@ -192,7 +193,7 @@ def _skew(connection: Connection, clock: Clock) -> Finding:
         return _finding("clock", "ok", f"The server's clock differs by {abs(ahead):.1f} s.")
     return _finding(
         "clock",
-        "warn",
+        "fail" if abs(ahead) > WRONG_SECONDS else "warn",
         f"The server's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's.",
         "Riskwire does not rely on it, but one of the two clocks is wrong: use NTP on both.",
     )
