@@ -47,10 +47,10 @@ class Place:
     password: str | None
     schema: str
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self, *, autocommit: bool = True) -> psycopg.Connection[Any]:
         """A plain connection beside Riskwire's."""
         extra = {} if self.password is None else {"password": self.password}
-        return psycopg.connect(self.url, autocommit=True, **extra)
+        return psycopg.connect(self.url, autocommit=autocommit, **extra)
 
 
 class Cluster:

@@ -35,9 +35,7 @@ async def source(tmp_path: Path) -> AsyncIterator[SqliteState]:
 
 @pytest.fixture
 async def target(postgres_place: Place) -> AsyncIterator[PostgresState]:
-    state = await PostgresState.open(
-        postgres_place.url, password=postgres_place.password, schema=postgres_place.schema
-    )
+    state = await PostgresState.open(postgres_place.url, password=postgres_place.password, schema=postgres_place.schema)
     yield state
     await state.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from servers.sql_on_sqlite import SqliteFile
 from sqlalchemy import create_engine, inspect
 
 from monitor.core.types import Put
@@ -13,7 +14,6 @@ from monitor.db.schema import STATE
 from monitor.state import schema
 from monitor.state.sql import SqlState
 from monitor.state.sqlite import MIGRATIONS, SqliteState
-from servers.sql_on_sqlite import SqliteFile
 
 
 def _columns(path: Path, table: str) -> list[tuple[object, ...]]:
