@@ -128,29 +128,31 @@ class IngestService:
         if self._sharding is None:
             await self._gained(dict.fromkeys(self._sources))
 
-    async def _gained(self, names: Mapping[str, datetime | None]) -> None:
-        """Plans the next poll of each source: when its last owner had planned it, else soon."""
+    async def _gained(self, names: Mapping[str, float | None]) -> None:
+        """Plans the next poll of each source: after the seconds its last owner would have waited, else soon."""
         now = self._clock.now()
-        for name, planned in names.items():
+        for name, wait in names.items():
             saved = await self._state.get(HEALTH_KIND, name)
             self._status[name] = status = _SourceStatus.from_dict(saved) if saved else _SourceStatus()
-            first = now + timedelta(seconds=self._random.uniform(0, self._policy.spread))
-            if planned is not None:
-                due = max(now, planned)
-            else:
-                due = max(first, status.next_at) if status.next_at and status.failures else first
+            due = now + timedelta(seconds=self._random.uniform(0, self._policy.spread))
+            if wait is not None:
+                due = now + timedelta(seconds=max(0.0, wait))
+            elif status.failures and status.next_at is not None and status.error_at is not None:
+                # Never longer than the delay itself: another clock may have written this, or ours was set back.
+                due = max(due, min(status.next_at, now + (status.next_at - status.error_at)))
             self._plan(name, due)
 
-    def _lost(self, names: Collection[str]) -> Mapping[str, datetime]:
-        """Forgets sources that are another's from now on; returns when they would have been polled."""
-        dues: dict[str, datetime] = {}
+    def _lost(self, names: Collection[str]) -> Mapping[str, float]:
+        """Forgets sources that are another's from now on; returns in how many seconds they would have been polled."""
+        now = self._clock.now()
+        waits: dict[str, float] = {}
         for name in names:
             status = self._status.pop(name, None)
             if status is not None and status.next_at is not None:
-                dues[name] = status.next_at
+                waits[name] = max(0.0, (status.next_at - now).total_seconds())
             with contextlib.suppress(KeyError):
                 self._metrics.source_failures.remove(name)  # the new owner tells of it
-        return dues
+        return waits
 
     async def run_listeners(self) -> None:
         """Serves push sources until cancelled; returns at once when there are none."""

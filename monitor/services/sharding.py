@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
-from monitor.core.codec import time_from_str, time_to_str
 from monitor.core.errors import ConflictError, LeaseLostError, StorageError
 from monitor.core.ids import digest
 from monitor.core.ports import StateStore
@@ -34,11 +33,12 @@ BATCH = 200
 """Owner documents changed in one transaction."""
 PAGE = 1000
 
-Gained = Callable[[Mapping[str, datetime | None]], Awaitable[None]]
-"""Told which keys are this process's from now on, with the time of the next poll where the last owner left one. May be
-told of a key again; may raise StorageError and is then told again."""
-Lost = Callable[[Collection[str]], Mapping[str, datetime]]
-"""Told which keys are not this process's any more; returns their next times, for the next owner."""
+Gained = Callable[[Mapping[str, float | None]], Awaitable[None]]
+"""Told which keys are this process's from now on, with the seconds that the last owner would have waited before its
+next work for it, where it left them. May be told of a key again; may raise StorageError and is then told again."""
+Lost = Callable[[Collection[str]], Mapping[str, float]]
+"""Told which keys are not this process's any more; returns in how many seconds work for them is due (seconds and no
+time of day: the next owner's clock may be another)."""
 
 _log = structlog.get_logger("sharding")
 
@@ -77,8 +77,8 @@ class Sharding:
         self._gained: Gained = _nothing
         self._lost: Lost = lambda _names: {}
         self._owned: dict[str, Mapping[str, JSON]] = {}
-        self._parting: dict[str, tuple[Mapping[str, JSON], datetime | None]] = {}
-        self._untold: dict[str, datetime | None] = {}
+        self._parting: dict[str, tuple[Mapping[str, JSON], float | None]] = {}
+        self._untold: dict[str, float | None] = {}
         self._leaving: frozenset[str] = frozenset()
         self._flights: dict[str, asyncio.Timeout] = {}
         self._cut: set[str] = set()
@@ -257,7 +257,7 @@ class Sharding:
         return self._wanted[1]
 
     async def _tell(self) -> None:
-        fresh = {key: due for key, due in self._untold.items() if key in self._owned}
+        fresh = {key: wait for key, wait in self._untold.items() if key in self._owned}
         if fresh:
             await self._gained(fresh)
         for key in fresh:
@@ -267,19 +267,17 @@ class Sharding:
 
     def _part(self, keys: Sequence[str]) -> None:
         """No more work for keys that have none in flight; their documents are still this process's to give back."""
-        dues = self._lost(keys) if keys else {}
+        waits = self._lost(keys) if keys else {}
         for key in keys:
-            self._parting[key] = (self._owned.pop(key), dues.get(key))
+            self._parting[key] = (self._owned.pop(key), waits.get(key))
             self._untold.pop(key, None)
 
     async def _release(self) -> None:
         async def give(keys: Sequence[str]) -> None:
             changes: list[Change] = []
             for key in keys:
-                document, due = self._parting[key]
-                free: Mapping[str, JSON] = {
-                    "owner": "", "token": document["token"], "due": time_to_str(due) if due is not None else None,
-                }  # fmt: skip
+                document, wait = self._parting[key]
+                free: Mapping[str, JSON] = {"owner": "", "token": document["token"], "wait": wait}
                 changes.append(Put(kind=OWNER_KIND, key=self._place(key), value=free))
             given = [Expect(kind=OWNER_KIND, key=self._place(key), value=self._parting[key][0]) for key in keys]
             await self._state.apply(changes, given=given)
@@ -293,7 +291,7 @@ class Sharding:
     async def _claim(self, missing: Sequence[str], members: Sequence[Member]) -> None:
         present = {member.id for member in members}
         documents = await self._owners(missing)
-        takes: dict[str, tuple[Mapping[str, JSON], list[Expect], datetime | None]] = {}
+        takes: dict[str, tuple[Mapping[str, JSON], list[Expect], float | None]] = {}
         for key in missing:
             document = documents.get(key)
             owner = str(document["owner"]) if document is not None else ""
@@ -309,8 +307,8 @@ class Sharding:
                 "owner": self._membership.id,
                 "token": int(str(document["token"])) + 1 if document is not None else 1,
             }
-            due = document.get("due") if document is not None else None
-            takes[key] = (mine, given, time_from_str(str(due)) if due else None)
+            wait = document.get("wait") if document is not None else None
+            takes[key] = (mine, given, float(wait) if isinstance(wait, int | float) else None)
 
         async def take(keys: Sequence[str]) -> None:
             given = {(expect.kind, expect.key): expect for key in keys for expect in takes[key][1]}
@@ -344,9 +342,9 @@ class Sharding:
             if len(rows) < PAGE:
                 return documents
 
-    def _own(self, key: str, document: Mapping[str, JSON], due: datetime | None) -> None:
+    def _own(self, key: str, document: Mapping[str, JSON], wait: float | None) -> None:
         self._owned[key] = document
-        self._untold[key] = due
+        self._untold[key] = wait
 
     def _remember(self, key: str) -> None:
         """Work for it was refused: when it is ours after all, or again, whoever plans the work must hear of it."""
@@ -363,7 +361,7 @@ class Sharding:
         self._metrics.sources_owned.set(len(self._owned))
 
     async def _give_back(self) -> None:
-        """Everything is free for the others at once, with its next time."""
+        """Everything is free for the others at once."""
         self._leaving = frozenset(self._owned)
         try:
             if self._buried:
@@ -405,7 +403,7 @@ class Sharding:
         return f"{self._membership.group}/{key}"
 
 
-async def _nothing(_names: Mapping[str, datetime | None]) -> None:
+async def _nothing(_names: Mapping[str, float | None]) -> None:
     """Nobody is to be told."""
 
 
