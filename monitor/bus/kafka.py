@@ -8,6 +8,7 @@ seconds; ``fetch`` gives nothing; ``lag`` and ``browse`` wait ``timeout`` second
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -29,6 +30,8 @@ _log = structlog.get_logger("kafka")
 
 SETTLE_SECONDS = 10.0
 """How long a new member waits for the others to hand over its share before it begins with what it has."""
+
+_SETTLE_STEP = 0.1
 
 
 class KafkaBus:
@@ -124,12 +127,21 @@ class KafkaBus:
         self._subscriptions.add(subscription)
         try:
             await subscription.join()
-            if not await self._admin.settled(name, member_of, SETTLE_SECONDS):
-                _log.warning("kafka_group_not_settled", group=member_of, waited=SETTLE_SECONDS)
+            await self._settle(subscription, name, member_of)
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
             await subscription.leave(f"This subscription of topic '{topic}' was closed already.")
+
+    async def _settle(self, subscription: KafkaSubscription, topic: str, group: str) -> None:
+        """Waits until every partition has its reader and the new member holds what the group gave it."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            shares = await self._admin.shares(topic, group)
+            if shares is not None and shares.get(subscription.member_id) == frozenset(subscription.partitions):
+                return
+            await asyncio.sleep(_SETTLE_STEP)
+        _log.warning("kafka_group_not_settled", group=group, waited=SETTLE_SECONDS)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -27,7 +27,6 @@ ResultT = TypeVar("ResultT")
 BROWSE_LIMIT = 10_000
 _RETRY_SECONDS = 0.5
 _POLL_MILLIS = 200
-_SETTLE_SECONDS = 0.1
 
 
 class KafkaAdmin:
@@ -64,15 +63,12 @@ class KafkaAdmin:
             lambda: self._browse(topic, name, limit, newest=newest), topic=topic, patience=self._config.timeout
         )
 
-    async def settled(self, topic: str, group: str, seconds: float) -> bool:
-        """Waits until every partition of ``topic`` has found its reader in ``group``."""
-        deadline = time.monotonic() + seconds
-        while True:
-            if await self._run(lambda: self._settled(topic, group), topic=topic, group=group, patience=seconds):
-                return True
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(_SETTLE_SECONDS)
+    async def shares(self, topic: str, group: str) -> Mapping[str, frozenset[int]] | None:
+        """Which partitions of ``topic`` each member of ``group`` reads, by member id; None while it is being shared
+        anew or a partition has no reader."""
+        return await self._run(
+            lambda: self._shares(topic, group), topic=topic, group=group, patience=self._config.timeout
+        )
 
     async def close(self) -> None:
         """Closes the connections; a question in flight may finish first."""
@@ -224,17 +220,15 @@ class KafkaAdmin:
             raise kafka_errors.KafkaTimeoutError("closed while reading")
         return found
 
-    def _settled(self, topic: str, group: str) -> bool:
+    def _shares(self, topic: str, group: str) -> Mapping[str, frozenset[int]] | None:
         partitions = {tp.partition for tp in self._partitions(topic)}
         told = self._client.describe_groups([group])[group]
         if told["error"] or told["group_state"] != "Stable":
-            return False
-        held: set[int] = set()
+            return None
+        shares: dict[str, frozenset[int]] = {}
         for member in told["members"]:
-            assignment = member["member_assignment"]
-            if not assignment:
-                return False
-            for part in assignment["assigned_partitions"]:
-                if part["topic"] == topic:
-                    held.update(part["partitions"])
-        return held >= partitions
+            parts = (member["member_assignment"] or {}).get("assigned_partitions", ())
+            shares[member["member_id"]] = frozenset(
+                partition for part in parts if part["topic"] == topic for partition in part["partitions"]
+            )
+        return shares if frozenset().union(*shares.values()) >= partitions else None

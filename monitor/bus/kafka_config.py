@@ -121,7 +121,7 @@ class KafkaConfig:
     @property
     def heartbeat(self) -> float:
         """Seconds between heartbeats, which are also how a member learns that the group is shared anew."""
-        return min(3.0, self.session_timeout / 10)
+        return min(3.0, self.session_timeout / 20)
 
     @property
     def brokers(self) -> str:

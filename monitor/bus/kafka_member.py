@@ -36,6 +36,8 @@ COMMIT_SECONDS = 5.0
 """One attempt to commit."""
 CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+ROUND_SECONDS = 0.05
+"""Between the two rounds of a cooperative rebalance; the member's heartbeats wait for it, its work does not."""
 REBUILDS = 5
 """Consecutive failures of the client that are no outage, after which the subscription gives up."""
 _GIVE_UP = (
@@ -91,6 +93,8 @@ class Member:
         self.claims = Claims(config.buffer_records)
         self.joined = False
         """Whether it was given its share of the topic at least once."""
+        self.member_id = ""
+        """How the group names it."""
         self.failure: RiskwireError | None = None
         """Why it has given up."""
         self._lock = threading.Lock()
@@ -219,7 +223,9 @@ class Member:
                 self._healthy = True
             for place, messages in found.items():
                 self.claims.put(place.partition, [decode(self._name, message) for message in messages])
-            if not self.joined and consumer.group_metadata().state == MemberState.STABLE:
+            membership = consumer.group_metadata()
+            self.member_id = membership.member_id
+            if not self.joined and membership.state == MemberState.STABLE:
                 self.joined = True
                 self._tell()
             elif found:
@@ -312,6 +318,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._claims.revoke(place.partition for place in revoked)
+        # The next round begins when this returns. Everybody should have ended this one by then, or they are
+        # interrupted in the middle of it and begin again.
+        time.sleep(ROUND_SECONDS)
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self._claims.revoke(place.partition for place in lost)

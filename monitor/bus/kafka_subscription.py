@@ -33,6 +33,11 @@ class KafkaSubscription:
         """The partitions that this subscription reads at present."""
         return () if self._closed else self._member.claims.partitions
 
+    @property
+    def member_id(self) -> str:
+        """How the group names this member at present."""
+        return self._member.member_id
+
     async def join(self) -> None:
         """Enters the group; returns when this member was given its share. Raises StorageError."""
         self._member.start()
