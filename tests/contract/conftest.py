@@ -111,7 +111,7 @@ class KafkaBusHome:
     needs = "kafka_server"
     place: str
     partitions = 4
-    quiet = 3.0  # a group is shared anew in two rounds of heartbeats
+    quiet = 1.5  # a group is shared anew in two rounds of heartbeats
     atomic = False
     expires = False
     topics = ("t", "u", "dead", "nothing")
