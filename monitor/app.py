@@ -1,10 +1,9 @@
-"""The composition root: the only place that knows which class fills which port."""
+"""The composition root: with :mod:`monitor.storage` the only place that knows which class fills which port."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +17,15 @@ from alerts.registry import load_notifiers
 from connectors.base import ConnectorContext, SourceSpec, open_context
 from connectors.http.policy import HttpPolicy
 from connectors.registry import load_connectors, make_source
-from monitor.bus.sqlite import SqliteBus
 from monitor.config import Settings
 from monitor.core.clock import Clock
-from monitor.core.ports import Bus, Listener, Notifier, Source, StateStore, Store
+from monitor.core.ports import Listener, Notifier, Source
 from monitor.core.types import Scope, ScoredArticle, SeriesKey
-from monitor.db.directory import DataDirectory
 from monitor.entities.matcher import EntityMatcher
 from monitor.entities.watchlist import Watchlist, load_watchlist
-from monitor.state.sqlite import SqliteState
-from monitor.store.sqlite import SqliteStore
+from monitor.storage import Storage, open_storage
+
+__all__ = ["Storage", "open_storage"]
 
 if TYPE_CHECKING:
     from monitor.model.artefact import Artefact
@@ -170,31 +168,3 @@ def build_notifiers(settings: Settings, clock: Clock) -> dict[str, Notifier]:
     """Every configured notifier by its name. Raises ConfigError naming notifier and key."""
     tables = {entry.name or entry.kind: {**entry.options, "type": entry.kind} for entry in settings.notifiers}
     return load_notifiers(tables, clock)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
-    """The three stores of one data directory."""
-
-    bus: Bus
-    store: Store
-    state: StateStore
-
-
-@asynccontextmanager
-async def open_storage(settings: Settings, clock: Clock, *, guest: bool = False) -> AsyncIterator[Storage]:
-    """Opens the configured bus, store and state store; closes them in the end.
-
-    The daemon is the owner of its folder; ``guest`` is for operator commands that run beside it. Raises
-    StorageError, DatabaseLockedError when another owner holds the folder.
-    """
-    async with AsyncExitStack() as stack:
-        directory = DataDirectory.open(settings.data_dir, mode="guest" if guest else "owner")
-        stack.callback(directory.close)
-        bus = await SqliteBus.open(directory, clock=clock)
-        stack.push_async_callback(bus.close)
-        store = await SqliteStore.open(directory, clock=clock)
-        stack.push_async_callback(store.close)
-        state = await SqliteState.open(directory)
-        stack.push_async_callback(state.close)
-        yield Storage(bus=bus, store=store, state=state)

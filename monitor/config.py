@@ -220,6 +220,12 @@ def _check(settings: Settings, where: str) -> None:
         raise ConfigError(
             f"{where}: detect.bucket_minutes must divide 60, got {settings.detect.bucket_minutes}.", hint="Try 5."
         )
+    if settings.store.kind == "elastic" and settings.detect.grace < 2 * settings.elastic.refresh_seconds + 5:
+        raise ConfigError(
+            f"{where}: detect.grace is {settings.detect.grace:g}: too short for Elasticsearch, where an article can be "
+            "found only after a refresh.",
+            hint=f"Set it to {2 * settings.elastic.refresh_seconds + 5:g} seconds at least.",
+        )
     for what, names in (
         ("sources", [source.name for source in settings.sources]),
         ("notifiers", [notifier.name or notifier.kind for notifier in settings.notifiers]),

@@ -14,7 +14,6 @@ import structlog
 from alerts.outbox import Outbox, outbox_rows
 from alerts.pipeline import DetectPipeline, load_docs, with_words
 from monitor import app
-from monitor.app import Storage
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ConfigError, ModelError, UsageError
@@ -26,11 +25,15 @@ from monitor.services.dead_letters import DeadLetters
 from monitor.services.detect import DetectService
 from monitor.services.drift import DriftService
 from monitor.services.ingest import IngestPolicy, IngestService
+from monitor.services.leadership import Lead, Leadership
+from monitor.services.leases import FencedState, Lease
 from monitor.services.notify import NotifyService
 from monitor.services.scheduler import Scheduler
 from monitor.services.score import ScoreService
 from monitor.services.shadow import ShadowService
+from monitor.services.sharding import Sharding
 from monitor.services.topics import ARTICLES, SCORE_GROUP
+from monitor.storage import Storage, instance
 
 _log = structlog.get_logger("daemon")
 
@@ -44,6 +47,9 @@ class _Parts:
     detect: DetectService | None = None
     notify: NotifyService | None = None
     shadow: ShadowService | None = None
+    sharding: Sharding | None = None
+    leaders: dict[str, Leadership] = field(default_factory=dict)
+    """By role, where the state is shared: who leads does the role's work."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
 
@@ -103,13 +109,17 @@ class Daemon:
             await self._serve_health(stack)
             tasks = self._parts.tasks
             scheduler.start()
+            if self._parts.sharding is not None:
+                tasks["sharding"] = asyncio.create_task(self._parts.sharding.run())
             if self._parts.ingest is not None:
                 await self._parts.ingest.start()
                 tasks["listeners"] = asyncio.create_task(self._listen(self._parts.ingest))
             if self._parts.score is not None:
                 tasks["score"] = asyncio.create_task(self._parts.score.run())
-            if self._parts.notify is not None:
+            if self._parts.notify is not None and "notify" not in self._parts.leaders:
                 tasks["notify"] = asyncio.create_task(self._parts.notify.run())
+            for role, leader in self._parts.leaders.items():
+                tasks[f"leader {role}"] = asyncio.create_task(leader.run())
             if self._parts.shadow is not None:
                 tasks["shadow"] = asyncio.create_task(self._run_shadow(self._parts.shadow))
             tasks["scheduler"] = asyncio.create_task(scheduler.wait_failed())
@@ -184,6 +194,8 @@ class Daemon:
             )
         if "ingest" in self.roles:
             self._build_ingest(storage, scheduler, sources)
+        if "detect" not in self.roles and storage.shared:
+            return  # the leading detector keeps house for all
         # At most once a real minute, however fast the clock runs.
         scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
 
@@ -219,8 +231,13 @@ class Daemon:
             store=storage.store, state=storage.state, clock=self.clock, scheduler=scheduler, metrics=self.metrics,
             observe=observe, compare=compare, model=self.scorer.model, interval=timedelta(hours=keys.interval_hours),
             recent=timedelta(days=keys.recent_days), reference=timedelta(days=keys.reference_days),
+            leads=self._leads_detect,
         )  # fmt: skip
         await service.start()
+
+    def _leads_detect(self) -> bool:
+        leader = self._parts.leaders.get("detect")
+        return leader is None or leader.leading.is_set()
 
     def _notifiers(self) -> dict[str, Notifier]:
         if not self._alerting:
@@ -232,7 +249,11 @@ class Daemon:
         )
 
     def _build_notify(self, storage: Storage, notifiers: dict[str, Notifier]) -> None:
-        outbox = Outbox(storage.state, notifiers, self.clock)
+        lease = self._lease(storage, "notify")
+        if lease is None:
+            outbox = Outbox(storage.state, notifiers, self.clock)
+        else:
+            outbox = Outbox(FencedState(storage.state, lease), notifiers, self.clock, claim=lease.claim)
 
         async def send_due() -> dict[str, int]:
             counts = await outbox.run_once()
@@ -250,6 +271,18 @@ class Daemon:
             health=self.health,
             interval=self.settings.notify.interval,
         )
+        if lease is not None:
+            self._lead("notify", lease, self._parts.notify.lead)
+
+    def _lease(self, storage: Storage, name: str) -> Lease | None:
+        """What the work of a role needs where other processes have the same state; None where nobody else has."""
+        if not storage.shared:
+            return None
+        seconds = self.settings.scale.lease_seconds
+        return Lease(storage.state, name=name, instance=instance(self.settings), lease_seconds=seconds)
+
+    def _lead(self, role: str, lease: Lease, work: Lead) -> None:
+        self._parts.leaders[role] = Leadership(lease=lease, lead=work, metrics=self.metrics, health=self.health)
 
     async def _build_detect(self, storage: Storage, scheduler: Scheduler, notifiers: dict[str, Notifier]) -> None:
         settings, names = self.settings, tuple(notifiers)
@@ -257,14 +290,18 @@ class Daemon:
         def rows(incident: Incident) -> Sequence[Change]:
             return outbox_rows(incident, names)
 
+        def pipeline() -> DetectPipeline:
+            return app.build_pipeline(settings, app.build_watchlist(settings), alerting=self._alerting)
+
         notify = self._parts.notify
+        lease = self._lease(storage, "detect")
         detect = DetectService(
-            pipeline=self._pipeline
-            or app.build_pipeline(settings, app.build_watchlist(settings), alerting=self._alerting),
+            pipeline=self._pipeline or pipeline(),
+            new_pipeline=pipeline,
             load_docs=load_docs,
             bus=storage.bus,
             store=storage.store,
-            state=storage.state,
+            state=FencedState(storage.state, lease) if lease is not None else storage.state,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -274,8 +311,11 @@ class Daemon:
             wake=notify.wake if notify is not None else lambda: None,
             tick_seconds=settings.detect.tick,
         )
-        await detect.start()
         self._parts.detect = detect
+        if lease is not None:
+            self._lead("detect", lease, detect.lead)
+            return
+        await detect.start()
 
         async def tick() -> None:
             await detect.tick()
@@ -290,8 +330,19 @@ class Daemon:
 
     def _build_ingest(self, storage: Storage, scheduler: Scheduler, sources: Sequence[Source | Listener]) -> None:
         ingest = self.settings.ingest
+        polled = [source for source in sources if isinstance(source, Source)]
+        if storage.shared:
+            self._parts.sharding = Sharding(
+                storage.state,
+                group="ingest",
+                instance=instance(self.settings),
+                keys=[source.name for source in polled],
+                lease_seconds=self.settings.scale.lease_seconds,
+                metrics=self.metrics,
+                health=self.health,
+            )
         self._parts.ingest = IngestService(
-            sources=[source for source in sources if isinstance(source, Source)],
+            sources=polled,
             listeners=[source for source in sources if isinstance(source, Listener)],
             bus=storage.bus,
             state=storage.state,
@@ -305,6 +356,7 @@ class Daemon:
                 backoff_base=ingest.backoff_base,
                 backoff_cap=ingest.backoff_cap,
             ),
+            sharding=self._parts.sharding,
         )
 
     async def _serve_health(self, stack: AsyncExitStack) -> None:
@@ -320,6 +372,8 @@ class Daemon:
 
     async def _housekeeping(self) -> None:
         assert self.storage is not None
+        if not self._leads_detect():
+            return
         now, keep = self.clock.now(), self.settings.retention
         records = await self.storage.bus.expire(now - timedelta(days=keep.log_days))
         articles = await self.storage.store.expire(now - timedelta(days=keep.articles_days))
@@ -333,6 +387,9 @@ class Daemon:
         if parts.ingest is not None:
             parts.ingest.stop()
         await scheduler.stop(grace=5.0)
+        if parts.sharding is not None:
+            parts.sharding.stop()
+            await self._end("sharding", cancel=False, timeout=5.0)
         await self._end("listeners", cancel=True, timeout=5.0)
         if parts.score is not None:
             parts.score.stop()
@@ -345,6 +402,10 @@ class Daemon:
         if parts.notify is not None:
             parts.notify.stop()
             await self._end("notify", cancel=False, timeout=3.0)
+        for role in ("detect", "notify"):  # in this order: what the last tick found is sent
+            if role in parts.leaders:
+                parts.leaders[role].stop()
+                await self._end(f"leader {role}", cancel=False, timeout=4.0)
         await self._end("scheduler", cancel=True, timeout=1.0)
 
     async def _end(self, name: str, *, cancel: bool, timeout: float) -> None:

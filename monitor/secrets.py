@@ -9,14 +9,14 @@ from pydantic import SecretStr
 from monitor.core.errors import ConfigError
 
 
-def secret(value: SecretStr, file: Path | None, key: str) -> str:
+def secret(value: SecretStr | None, file: Path | None, key: str) -> str:
     """The secret of ``key``: the file's content without the line break at its end, else ``value``.
 
     Raises ConfigError when both are set, or the file cannot be read or is empty.
     """
     if file is None:
-        return value.get_secret_value()
-    if value.get_secret_value():
+        return value.get_secret_value() if value is not None else ""
+    if value is not None and value.get_secret_value():
         raise ConfigError(f"{key} and {key}_file are both set.", hint="Keep one of them, the file if you can.")
     try:
         text = file.read_text(encoding="utf-8").rstrip("\r\n")
