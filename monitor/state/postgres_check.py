@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
@@ -35,7 +37,7 @@ def examine(
     except RiskwireError as error:
         return [_failed("address", error)]
     try:
-        with server.engine.connect() as connection:
+        with server.engine.connect() as connection, _limited(connection, server):
             server.enter(connection, given=(), changed=())
             server.check(connection)
             findings.append(_login(connection, server))
@@ -49,6 +51,20 @@ def examine(
     finally:
         server.engine.dispose()
     return findings
+
+
+@contextmanager
+def _limited(connection: Connection, server: PostgresServer) -> Iterator[None]:
+    """Cuts the connection when the server does not answer in time, whatever the network makes believe."""
+    driver_connection = connection.connection.driver_connection
+    assert driver_connection is not None
+    timer = threading.Timer(server.deadline, server.cut, [driver_connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _finding(name: str, status: str, finding: str, advice: str = "") -> Finding:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg
 import pytest
 
@@ -72,8 +73,7 @@ class Cluster:
         )  # fmt: skip
         self._make_certificate()
         self.start()
-        with psycopg.connect(self.url("postgres"), password=PASSWORD, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+        self.command(f"CREATE DATABASE {DATABASE}", "postgres")
 
     @property
     def certificate(self) -> Path:
@@ -110,10 +110,18 @@ class Cluster:
                 break
         raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'server.log').read_text()[-4000:]}")
 
+    def command(self, sql: str, database: str = DATABASE) -> None:
+        """Runs one statement as the superuser."""
+        with psycopg.connect(self.url(database), password=PASSWORD, autocommit=True) as connection:
+            connection.execute(sql)
+
     def kill(self) -> None:
         """SIGKILL to the server and all its helpers at once: as a power cut, as far as the server is concerned."""
         assert self._server is not None
-        os.killpg(self._server.pid, signal.SIGKILL)
+        server = psutil.Process(self._server.pid)
+        server.suspend()  # so that it cannot start another helper meanwhile
+        for process in [*server.children(recursive=True), server]:
+            process.kill()
         self._server.wait()
         self._server = None
 
@@ -124,8 +132,7 @@ class Cluster:
             try:
                 self._server.wait(30)
             except subprocess.TimeoutExpired:
-                os.killpg(self._server.pid, signal.SIGKILL)
-                self._server.wait()
+                self.kill()
             self._server = None
 
     def discard(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 
 import pytest
@@ -77,12 +76,3 @@ async def test_read_only_and_a_wrong_clock(url: str, postgres_cluster: Cluster) 
         assert "read-write" in found["writing"].advice
         assert found["clock"].status == status
         assert "ahead" in found["clock"].finding
-
-
-async def test_without_the_libraries_the_extra_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("monitor.state.postgres")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    (finding,) = describe(url, password=PASSWORD)
-    assert finding.status == "fail"
-    assert "riskwire[postgres]" in finding.advice
