@@ -12,6 +12,8 @@ from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
 from monitor.cli import label as label_commands
 from monitor.cli import state as state_commands
+from monitor.cli import store as store_commands
+from monitor.cli import topics as topics_commands
 from monitor.cli.backtest import backtest
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
@@ -59,6 +61,8 @@ for command in (init, run, demo, score, replay, backtest, train, evaluate, retra
     app.command()(command)
 app.add_typer(config_commands.app, name="config", help="Look at the configuration.")
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
+app.add_typer(topics_commands.app, name="topics", help="Create and look at the topics in Kafka.")
+app.add_typer(store_commands.app, name="store", help="Set up and look at the article store in Elasticsearch.")
 app.add_typer(label_commands.app, name="label")
 app.add_typer(model, name="model")
 app.add_typer(state_commands.app, name="state")

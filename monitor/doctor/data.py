@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monitor.db.check import LOW_SPACE_BYTES, NO_SPACE_BYTES, check
+from monitor.db.schema import SCHEMAS
 from monitor.doctor.threads import in_thread
 from monitor.doctor.verdict import Check, Verdict, fail, ok, warn
 
@@ -21,18 +22,23 @@ def data_checks(folder: Path, *, unused: frozenset[str]) -> list[Check]:
         return [await in_thread(lambda: _disk(folder))]
 
     async def files() -> Sequence[Verdict]:
-        findings = await in_thread(lambda: check(folder))
-        return [
-            Verdict(part=f"data: {item.part}", status=item.status, finding=item.finding, advice=item.advice)
-            for item in findings
-            if item.part not in unused and item.part != "disk"
-        ]
+        return await in_thread(lambda: _files(folder, unused))
 
     remedy = f"The disk of {folder} does not answer: see 'dmesg' and 'mount'; the folder must be on a local disk."
     slow = f"The databases in {folder} could not be read in this time: see 'dmesg' for errors of the disk."
     return [
         Check(part="data: disk", look=disk, remedy=remedy),
         Check(part="data: files", look=files, limit=_READING_SECONDS, remedy=slow),
+    ]
+
+
+def _files(folder: Path, unused: frozenset[str]) -> list[Verdict]:
+    if unused >= {schema.file for schema in SCHEMAS} and not folder.exists():
+        return [ok("data: folder", f"{folder} is not there, and nothing has to lie in it.")]
+    return [
+        Verdict(part=f"data: {item.part}", status=item.status, finding=item.finding, advice=item.advice)
+        for item in check(folder)
+        if item.part not in unused and item.part != "disk"  # the disk has a check of its own
     ]
 
 

@@ -16,7 +16,8 @@ from monitor.doctor.notifiers import notifier_checks
 from monitor.doctor.parts import model_checks, watchlist_checks
 from monitor.doctor.permissions import permission_checks
 from monitor.doctor.sources import source_checks
-from monitor.doctor.verdict import Check, failed, warn
+from monitor.doctor.verdict import Check, Verdict, failed, warn
+from monitor.storage import elastic_config, kafka_config, state_address
 
 
 def checks_of(settings: Settings, clock: Clock, *, config: Path | None, offline: bool) -> list[Check]:
@@ -27,6 +28,7 @@ def checks_of(settings: Settings, clock: Clock, *, config: Path | None, offline:
         STATE.file: bool(settings.state.url.get_secret_value()),
     }
     return [
+        *_backend_checks(settings, clock),
         *data_checks(settings.data_dir, unused=frozenset(file for file, elsewhere in unused.items() if elsewhere)),
         *permission_checks(settings, config),
         *model_checks(settings, clock),
@@ -34,6 +36,49 @@ def checks_of(settings: Settings, clock: Clock, *, config: Path | None, offline:
         *notifier_checks(settings, clock, offline=offline),
         *daemon_checks(settings.observe.listen),
     ]
+
+
+def _backend_checks(settings: Settings, clock: Clock) -> list[Check]:
+    """What is asked over the network instead of the data folder. Libraries are imported where they are needed."""
+    checks: list[Check] = []
+
+    def kafka() -> list[Check]:
+        config = kafka_config(settings)
+        from monitor.doctor.kafka import kafka_checks
+
+        return kafka_checks(config, clock)
+
+    def elastic() -> list[Check]:
+        config = elastic_config(settings)
+        from monitor.doctor.elastic import elastic_checks
+
+        return elastic_checks(config, clock)
+
+    def state() -> list[Check]:
+        from monitor.doctor.state import state_checks
+
+        return state_checks(*state_address(settings), clock)
+
+    for part, used, build in (
+        ("kafka", settings.bus.kind == "kafka", kafka),
+        ("elastic", settings.store.kind == "elastic", elastic),
+        ("state", bool(settings.state.url.get_secret_value()), state),
+    ):
+        if used:
+            try:
+                checks += build()
+            except RiskwireError as error:  # a secret's file, a contradiction, a library that is not there
+                checks.append(_told(failed(part, error)))
+    return checks
+
+
+def _told(verdict: Verdict) -> Check:
+    """A check whose result is known already."""
+
+    async def look() -> list[Verdict]:
+        return [verdict]
+
+    return Check(part=verdict.part, look=look)
 
 
 async def diagnose(settings: Settings, clock: Clock, *, config: Path | None = None, offline: bool) -> Examination:
