@@ -190,8 +190,8 @@ class IngestService:
             self._metrics.article_age_seconds.observe(max(0.0, age))
 
     def _plan(self, name: str, due: datetime) -> None:
+        self._status[name].next_at = due  # also while stopping: the next owner is told how long to wait
         if not self._stopping:
-            self._status[name].next_at = due
             self._scheduler.at(f"poll:{name}", due, lambda: self._poll(name, due))
 
     async def _poll(self, name: str, due: datetime) -> None:

@@ -76,7 +76,10 @@ class Lease:
         if held is not None and held["holder"] == self.holder:
             # Taken or renewed by an attempt whose answer was lost; or lapsed, and nobody came in between.
             self._mine = held
-            await self.renew()
+            try:
+                await self.renew()
+            except LeaseLostError:
+                return False
             return True
         if held is not None and held["holder"] and self._silent < self.seconds:
             return False
