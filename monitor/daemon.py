@@ -6,51 +6,27 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.outbox import Outbox, outbox_rows
-from alerts.pipeline import DetectPipeline, load_docs, with_words
+from alerts.pipeline import DetectPipeline
 from monitor import app
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
-from monitor.core.errors import ConfigError, ModelError, UsageError
-from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source
-from monitor.core.types import Change, Incident
+from monitor.core.errors import ConfigError
+from monitor.core.ports import Listener, Notifier, Scorer, Source
 from monitor.obs.health import Health, HealthServer, build_app
 from monitor.obs.metrics import Metrics
-from monitor.services.dead_letters import DeadLetters
+from monitor.parts import Assembly, Parts
 from monitor.services.detect import DetectService
-from monitor.services.drift import DriftService
-from monitor.services.ingest import IngestPolicy, IngestService
-from monitor.services.leadership import Lead, Leadership
-from monitor.services.leases import FencedState, Lease
-from monitor.services.notify import NotifyService
+from monitor.services.ingest import IngestService
 from monitor.services.scheduler import Scheduler
-from monitor.services.score import ScoreService
 from monitor.services.shadow import ShadowService
-from monitor.services.sharding import Sharding
 from monitor.services.topics import ARTICLES, SCORE_GROUP
-from monitor.storage import Storage, instance
+from monitor.storage import Storage
 
 _log = structlog.get_logger("daemon")
-
-
-@dataclass(slots=True)
-class _Parts:
-    """The running parts of a daemon; absent roles are None."""
-
-    ingest: IngestService | None = None
-    score: ScoreService | None = None
-    detect: DetectService | None = None
-    notify: NotifyService | None = None
-    shadow: ShadowService | None = None
-    sharding: Sharding | None = None
-    leaders: dict[str, Leadership] = field(default_factory=dict)
-    """By role, where the state is shared: who leads does the role's work."""
-    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
 
 class Daemon:
@@ -85,7 +61,7 @@ class Daemon:
         self._given_sources = sources
         self._given_notifiers = notifiers
         self._alerting = alerting
-        self._parts = _Parts()
+        self._parts = Parts()
 
     @property
     def detect(self) -> DetectService:
@@ -105,7 +81,16 @@ class Daemon:
             notifiers = self._notifiers()
             self.storage = await stack.enter_async_context(app.open_storage(self.settings, self.clock))
             scheduler = Scheduler(self.clock)
-            await self._build(stack, self.storage, scheduler, sources, notifiers)
+            assembly = Assembly(
+                settings=self.settings, clock=self.clock, roles=self.roles, metrics=self.metrics, health=self.health,
+                storage=self.storage, scheduler=scheduler, stack=stack, scorer=self.scorer, pipeline=self._pipeline,
+                alerting=self._alerting, given_scorer=self._given_scorer,
+            )  # fmt: skip
+            self._parts = await assembly.build(sources, notifiers)
+            self.scorer = assembly.scorer
+            if "detect" in self.roles or not self.storage.shared:  # else the leading detector keeps house for all
+                # At most once a real minute, however fast the clock runs.
+                scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
             await self._serve_health(stack)
             tasks = self._parts.tasks
             scheduler.start()
@@ -162,83 +147,6 @@ class Daemon:
         await shadow.run()
         await asyncio.Event().wait()  # its time being over is no end of the daemon's
 
-    async def _build(
-        self,
-        stack: AsyncExitStack,
-        storage: Storage,
-        scheduler: Scheduler,
-        sources: Sequence[Source | Listener],
-        notifiers: dict[str, Notifier],
-    ) -> None:
-        settings, parts = self.settings, self._parts
-        if ("score" in self.roles or "detect" in self.roles) and self.scorer is None:
-            scorer = await asyncio.to_thread(app.build_scorer, settings, self.clock)
-            stack.push_async_callback(scorer.close)
-            self.scorer = scorer
-        if "notify" in self.roles:
-            self._build_notify(storage, notifiers)
-        if "detect" in self.roles:
-            await self._build_detect(storage, scheduler, notifiers)
-            await self._build_drift(storage, scheduler)
-        if "score" in self.roles:
-            assert self.scorer is not None
-            parts.shadow = await self._build_shadow(stack, storage, self.scorer.model)
-            parts.score = ScoreService(
-                bus=storage.bus,
-                store=storage.store,
-                scorer=self.scorer,
-                clock=self.clock,
-                metrics=self.metrics,
-                dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
-                observer=parts.shadow.offer if parts.shadow is not None else lambda _items: None,
-            )
-        if "ingest" in self.roles:
-            self._build_ingest(storage, scheduler, sources)
-        if "detect" not in self.roles and storage.shared:
-            return  # the leading detector keeps house for all
-        # At most once a real minute, however fast the clock runs.
-        scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
-
-    async def _build_shadow(self, stack: AsyncExitStack, storage: Storage, main: str) -> ShadowService | None:
-        """The shadow of a daemon that runs the configured model; one that cannot be loaded is logged and left out."""
-        if self._given_scorer:
-            return None
-        try:
-            found = await asyncio.to_thread(app.build_shadow, self.settings, self.clock)
-        except (ModelError, UsageError) as error:
-            _log.warning("no_shadow", error=str(error))
-            return None
-        if found is None:
-            return None
-        scorer, shadow = found
-        stack.push_async_callback(scorer.close)
-        if scorer.model == main:  # it has been set since
-            return None
-        _log.info("shadow", model=scorer.model, main=main, share=shadow.share, until=str(shadow.until))
-        return ShadowService(
-            scorer=scorer, main=main, state=storage.state, clock=self.clock, metrics=self.metrics,
-            until=shadow.until, share=shadow.share,
-        )  # fmt: skip
-
-    async def _build_drift(self, storage: Storage, scheduler: Scheduler) -> None:
-        """Only in real time, and for the configured model: a demonstration's day is not one to learn from."""
-        keys = self.settings.drift
-        if not keys.enabled or self._given_scorer or not isinstance(self.clock, SystemClock):
-            return
-        assert self.scorer is not None
-        observe, compare = app.build_drift(self.settings, self.scorer.model)
-        service = DriftService(
-            store=storage.store, state=storage.state, clock=self.clock, scheduler=scheduler, metrics=self.metrics,
-            observe=observe, compare=compare, model=self.scorer.model, interval=timedelta(hours=keys.interval_hours),
-            recent=timedelta(days=keys.recent_days), reference=timedelta(days=keys.reference_days),
-            leads=self._leads_detect,
-        )  # fmt: skip
-        await service.start()
-
-    def _leads_detect(self) -> bool:
-        leader = self._parts.leaders.get("detect")
-        return leader is None or leader.leading.is_set()
-
     def _notifiers(self) -> dict[str, Notifier]:
         if not self._alerting:
             return {}
@@ -248,116 +156,11 @@ class Daemon:
             else app.build_notifiers(self.settings, self.clock)
         )
 
-    def _build_notify(self, storage: Storage, notifiers: dict[str, Notifier]) -> None:
-        lease = self._lease(storage, "notify")
-        if lease is None:
-            outbox = Outbox(storage.state, notifiers, self.clock)
-        else:
-            outbox = Outbox(FencedState(storage.state, lease), notifiers, self.clock, claim=lease.claim)
-
-        async def send_due() -> dict[str, int]:
-            counts = await outbox.run_once()
-            return {
-                "sent": counts.sent,
-                "retry": counts.retried,
-                "failed": counts.undelivered,
-                "pending": counts.waiting + counts.retried,
-            }
-
-        self._parts.notify = NotifyService(
-            send_due=send_due,
-            clock=self.clock,
-            metrics=self.metrics,
-            health=self.health,
-            interval=self.settings.notify.interval,
-        )
-        if lease is not None:
-            self._lead("notify", lease, self._parts.notify.lead)
-
-    def _lease(self, storage: Storage, name: str) -> Lease | None:
-        """What the work of a role needs where other processes have the same state; None where nobody else has."""
-        if not storage.shared:
-            return None
-        seconds = self.settings.scale.lease_seconds
-        return Lease(storage.state, name=name, instance=instance(self.settings), lease_seconds=seconds)
-
-    def _lead(self, role: str, lease: Lease, work: Lead) -> None:
-        self._parts.leaders[role] = Leadership(lease=lease, lead=work, metrics=self.metrics, health=self.health)
-
-    async def _build_detect(self, storage: Storage, scheduler: Scheduler, notifiers: dict[str, Notifier]) -> None:
-        settings, names = self.settings, tuple(notifiers)
-
-        def rows(incident: Incident) -> Sequence[Change]:
-            return outbox_rows(incident, names)
-
-        def pipeline() -> DetectPipeline:
-            return app.build_pipeline(settings, app.build_watchlist(settings), alerting=self._alerting)
-
-        notify = self._parts.notify
-        lease = self._lease(storage, "detect")
-        detect = DetectService(
-            pipeline=self._pipeline or pipeline(),
-            new_pipeline=pipeline,
-            load_docs=load_docs,
-            bus=storage.bus,
-            store=storage.store,
-            state=FencedState(storage.state, lease) if lease is not None else storage.state,
-            clock=self.clock,
-            metrics=self.metrics,
-            health=self.health,
-            with_words=with_words,
-            outbox_rows=rows,
-            explainer=self.scorer if isinstance(self.scorer, Explainer) else None,
-            wake=notify.wake if notify is not None else lambda: None,
-            tick_seconds=settings.detect.tick,
-        )
-        self._parts.detect = detect
-        if lease is not None:
-            self._lead("detect", lease, detect.lead)
-            return
-        await detect.start()
-
-        async def tick() -> None:
-            await detect.tick()
-
-        scheduler.every("detect", settings.detect.tick, tick)
-
     async def _sources(self, stack: AsyncExitStack) -> Sequence[Source | Listener]:
         if self._given_sources is not None:
             return self._given_sources
         context = await stack.enter_async_context(app.connector_context(self.settings, self.clock))
         return app.build_sources(self.settings, context)
-
-    def _build_ingest(self, storage: Storage, scheduler: Scheduler, sources: Sequence[Source | Listener]) -> None:
-        ingest = self.settings.ingest
-        polled = [source for source in sources if isinstance(source, Source)]
-        if storage.shared:
-            self._parts.sharding = Sharding(
-                storage.state,
-                group="ingest",
-                instance=instance(self.settings),
-                keys=[source.name for source in polled],
-                lease_seconds=self.settings.scale.lease_seconds,
-                metrics=self.metrics,
-                health=self.health,
-            )
-        self._parts.ingest = IngestService(
-            sources=polled,
-            listeners=[source for source in sources if isinstance(source, Listener)],
-            bus=storage.bus,
-            state=storage.state,
-            clock=self.clock,
-            scheduler=scheduler,
-            metrics=self.metrics,
-            policy=IngestPolicy(
-                max_concurrent=ingest.max_concurrent,
-                spread=ingest.spread,
-                default_interval=ingest.default_interval,
-                backoff_base=ingest.backoff_base,
-                backoff_cap=ingest.backoff_cap,
-            ),
-            sharding=self._parts.sharding,
-        )
 
     async def _serve_health(self, stack: AsyncExitStack) -> None:
         listen = self.settings.observe.listen
@@ -372,7 +175,7 @@ class Daemon:
 
     async def _housekeeping(self) -> None:
         assert self.storage is not None
-        if not self._leads_detect():
+        if not self._parts.leads_detect():
             return
         now, keep = self.clock.now(), self.settings.retention
         records = await self.storage.bus.expire(now - timedelta(days=keep.log_days))
