@@ -139,3 +139,16 @@ def open_client(factory: Callable[..., ClientT], config: KafkaConfig, **more: An
         wire.abandon()
         told = wire.failure if isinstance(error, kafka_errors.KafkaTimeoutError) and wire.failure else error
         raise explain(told, config) from error
+
+
+def unpark(consumer: Any) -> None:
+    """Lets a consumer find again what it has put aside for partitions that were paused and resumed.
+
+    kafka-python 3.0 sets aside what it had read of a partition that is paused, and takes it up again only while it has
+    nothing else in hand. It asks for that with ``is None``, but what it has read to the end stays in its hand, so the
+    partition is never read again. To be called before each poll, by the thread that polls.
+    """
+    fetcher = consumer._fetcher
+    in_hand = fetcher._next_partition_records
+    if in_hand is not None and not in_hand:  # read to the end
+        fetcher._next_partition_records = None

@@ -18,7 +18,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import MemberState
 
 from monitor.bus.kafka_claims import Claims
-from monitor.bus.kafka_client import FINAL, open_client
+from monitor.bus.kafka_client import FINAL, open_client, unpark
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_errors import KafkaUnreachableError, explain
 from monitor.bus.kafka_record import decode
@@ -193,7 +193,7 @@ class Member:
             allow_auto_create_topics=False,
             session_timeout_ms=session,
             heartbeat_interval_ms=int(self._config.heartbeat * 1000),
-            max_poll_interval_ms=2 * session,
+            max_poll_interval_ms=session,
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
             metrics_enabled=False,
@@ -213,6 +213,7 @@ class Member:
             else:
                 wait = BUSY_POLL_MILLIS if self.claims.unfinished or self._requests else POLL_MILLIS
             try:
+                unpark(consumer)
                 # Without room the partitions are all paused: then nothing comes, whatever is allowed.
                 found = consumer.poll(timeout_ms=wait, max_records=max(1, room))
             except kafka_errors.RetriableError as error:
