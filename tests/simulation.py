@@ -163,6 +163,7 @@ class Machine:
 
         sent = asyncio.ensure_future(arrive())
         self.underway.add(sent)
+        sent.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait([sent])  # which goes on when this is cancelled
         self.underway.discard(sent)
         await self.gate()

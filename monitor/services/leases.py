@@ -73,15 +73,10 @@ class Lease:
         held = await self._state.get(LEASE_KIND, self.name)
         beat = await self._state.get(BEAT_KIND, self.name)
         self._silent = self._watch.unchanged(self.name, (held, beat))
-        if held is not None and held["holder"] == self.holder:
-            # Taken or renewed by an attempt whose answer was lost; or lapsed, and nobody came in between.
-            self._mine = held
-            try:
-                await self.renew()
-            except LeaseLostError:
-                return False
-            return True
-        if held is not None and held["holder"] and self._silent < self.seconds:
+        # What is this process's own has lapsed, or its answer was lost. It gets a new token all the same: a write of the
+        # earlier term that is still on its way must find another fence.
+        others = held is not None and held["holder"] not in ("", self.holder)
+        if others and self._silent < self.seconds:
             return False
         token = int(str(held["token"])) + 1 if held is not None else 1
         mine: Mapping[str, JSON] = {"holder": self.holder, "token": token}

@@ -29,6 +29,8 @@ from monitor.services.membership import MEMBER_KIND, Member, Membership
 from monitor.services.steady import Steady, SteadyClock, end, nap, passing
 
 OWNER_KIND = "owner"
+SWEEP = 4
+"""Lease times between two readings of all owner documents, for what went astray."""
 BATCH = 200
 """Owner documents changed in one transaction."""
 PAGE = 1000
@@ -82,6 +84,8 @@ class Sharding:
         self._leaving: frozenset[str] = frozenset()
         self._flights: dict[str, asyncio.Timeout] = {}
         self._cut: set[str] = set()
+        self._severed: set[str] = set()
+        self._swept = self._steady.now()
         self._wanted: tuple[tuple[Member, ...], frozenset[str]] | None = None
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
@@ -230,12 +234,16 @@ class Sharding:
             await self._landed()
             self._drop([*self._owned])
             self._parting.clear()
+            self._severed.clear()
             await self._join()
         elif self._lapsed:
             if not self._membership.held:
                 return
             # The heartbeat got through after all and nobody has come in between: the keys are still ours.
             await self._landed()
+            # All but those that were cut off: what they were writing may still be on its way, so they get a new token.
+            self._drop(self._severed)
+            self._severed.clear()
             self._lapsed = False
             self._untold |= dict.fromkeys(self._owned)
         members = await self._membership.look()
@@ -243,11 +251,21 @@ class Sharding:
         wanted = self._wants(tuple(members))
         self._leaving = frozenset(self._owned) - wanted
         self._part([key for key in self._leaving if key not in self._flights])
+        if self._steady.now() - self._swept >= SWEEP * self._membership.seconds:
+            await self._sweep(wanted)
         await self._release()
         missing = [key for key in sorted(wanted) if key not in self._owned and key not in self._parting]
         if missing:
             await self._claim(missing, members)
         await self._tell()
+
+    async def _sweep(self, wanted: frozenset[str]) -> None:
+        """Finds what is this process's without its knowing: a claim that arrived after its answer was given up."""
+        for key, document in (await self._owners()).items():
+            mine = document["owner"] == self._membership.id
+            if mine and key not in self._owned and key not in self._parting and key not in wanted:
+                self._parting[key] = (document, None)
+        self._swept = self._steady.now()
 
     def _wants(self, members: tuple[Member, ...]) -> frozenset[str]:
         if self._wanted is None or self._wanted[0] != members:
@@ -290,18 +308,16 @@ class Sharding:
 
     async def _claim(self, missing: Sequence[str], members: Sequence[Member]) -> None:
         present = {member.id for member in members}
-        documents = await self._owners(missing)
+        documents = await self._owners_of(missing)
         takes: dict[str, tuple[Mapping[str, JSON], list[Expect], float | None]] = {}
         for key in missing:
             document = documents.get(key)
             owner = str(document["owner"]) if document is not None else ""
-            if document is not None and owner == self._membership.id:
-                self._own(key, document, None)  # taken by an attempt whose answer was lost
-                continue
-            if owner in present:
+            own = owner == self._membership.id
+            if owner in present and not own:
                 continue  # it will be given back
             given = [Expect(kind=OWNER_KIND, key=self._place(key), value=document)]
-            if owner:
+            if owner and not own:
                 given.append(Expect(kind=MEMBER_KIND, key=self._membership.place(owner), value=None))
             mine: Mapping[str, JSON] = {
                 "owner": self._membership.id,
@@ -326,10 +342,13 @@ class Sharding:
 
         await _in_batches(sorted(takes), take)
 
-    async def _owners(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, JSON]]:
-        if len(keys) <= 10:
-            found = {key: await self._state.get(OWNER_KIND, self._place(key)) for key in keys}
-            return {key: document for key, document in found.items() if document is not None}
+    async def _owners_of(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, JSON]]:
+        if len(keys) > 10:
+            return await self._owners()
+        found = {key: await self._state.get(OWNER_KIND, self._place(key)) for key in keys}
+        return {key: document for key, document in found.items() if document is not None}
+
+    async def _owners(self) -> Mapping[str, Mapping[str, JSON]]:
         begin = after = self._place("")
         documents: dict[str, Mapping[str, JSON]] = {}
         while True:
@@ -381,6 +400,7 @@ class Sharding:
         now = asyncio.get_running_loop().time()
         for key in self._flights.keys() - self._cut:
             self._cut.add(key)
+            self._severed.add(key)
             self._flights[key].reschedule(now)
 
     async def _landed(self) -> None:

@@ -123,7 +123,18 @@ async def test_an_acquisition_whose_answer_was_lost_is_found_again() -> None:
     assert not holder.held
     state.deaf = False
     assert await holder.acquire()
-    assert holder.token == 1
+    assert holder.token == 2  # what the first attempt may still bring about is fenced off
+
+
+async def test_after_a_lapse_what_the_same_process_sent_before_is_refused() -> None:
+    state, steady = DictState(), HandSteady()
+    holder = lease(state, steady)
+    await holder.acquire()
+    late = holder.fence
+    holder.forget()
+    assert await holder.acquire()
+    with pytest.raises(ConflictError):
+        await state.apply([NOTE], given=[late])
 
 
 async def test_a_restarted_process_inherits_nothing() -> None:
