@@ -73,8 +73,8 @@ class Lease:
         held = await self._state.get(LEASE_KIND, self.name)
         beat = await self._state.get(BEAT_KIND, self.name)
         self._silent = self._watch.unchanged(self.name, (held, beat))
-        # What is this process's own has lapsed, or its answer was lost. It gets a new token all the same: a write of the
-        # earlier term that is still on its way must find another fence.
+        # What is this process's own has lapsed, or its answer was lost. It gets a new token all the same: a write of
+        # the earlier term that is still on its way must find another fence.
         others = held is not None and held["holder"] not in ("", self.holder)
         if others and self._silent < self.seconds:
             return False
