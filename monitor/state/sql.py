@@ -72,6 +72,8 @@ class _Flight:
     @contextmanager
     def over(self, connection: Connection) -> Iterator[None]:
         with self._lock:
+            if self.late:
+                raise StorageError(f"The {self._server.name} took too long to be reached; nothing was changed.")
             self._connection = connection.connection.driver_connection
         try:
             yield
@@ -181,7 +183,8 @@ class SqlState:
         changed: Sequence[Place] = (),
         writes: bool = False,
     ) -> T:
-        """Runs ``work`` in a transaction in a thread. A caller that is cancelled does not know whether it was done."""
+        """Runs ``work`` in a transaction in a thread. A caller that is cancelled does not know whether it was done;
+        what goes on in the thread is cut off, so that it does not happen much later."""
         self._require_open()
         await self._slots.acquire()
         flight = _Flight(self._server)
@@ -201,7 +204,11 @@ class SqlState:
                 done.exception()  # a caller that was cancelled does not ask for it
 
         future.add_done_callback(landed)
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            flight.cut()
+            raise
 
     def _perform(
         self,

@@ -212,7 +212,7 @@ async def test_keys_are_ordered_by_code_point_in_the_server_itself(state: SqlSta
 
 
 async def test_a_role_that_acknowledges_before_the_disk_is_overruled(
-    state: PostgresState, postgres_place: Place
+    postgres_cluster: Cluster, state: PostgresState, postgres_place: Place
 ) -> None:
     seen: list[str] = []
     url = postgres_place.url + ("&" if "?" in postgres_place.url else "?") + "options=-csynchronous_commit%3Doff"
@@ -240,7 +240,9 @@ async def test_a_full_disk_is_said_and_nothing_is_half_written(state: PostgresSt
     await state.apply([put("first", 1)])
 
 
-async def test_a_server_that_only_reads_says_so(state: PostgresState, postgres_place: Place) -> None:
+async def test_a_server_that_only_reads_says_so(
+    postgres_cluster: Cluster, state: PostgresState, postgres_place: Place
+) -> None:
     url = postgres_place.url + ("&" if "?" in postgres_place.url else "?")
     url += "options=-cdefault_transaction_read_only%3Don"
     store = await PostgresState.open(url, password=postgres_place.password, schema=postgres_place.schema)
@@ -280,15 +282,16 @@ async def test_the_event_loop_goes_on_while_the_database_does_not(postgres_place
     await store.close()
 
 
-async def test_a_cancelled_caller_leaves_the_store_usable(postgres_place: Place) -> None:
-    store = await opened(postgres_place, connections=1, timeout=5)
-    with postgres_place.connect(autocommit=False) as rival:
-        rival.execute(f"LOCK TABLE {postgres_place.schema}.documents")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(store.get("k", "a"), 0.2)
-        rival.rollback()
+async def test_a_cancelled_caller_leaves_its_connection_to_others_at_once(postgres_place: Place) -> None:
+    store = await opened(postgres_place, connections=1, timeout=60)
     await store.apply([put("a", 1)])
-    assert await store.get("k", "a") == {"v": 1}
+    with postgres_place.connect(autocommit=False) as rival:
+        rival.execute(f"UPDATE {postgres_place.schema}.documents SET value = '{{}}' WHERE key = 'a'")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(store.apply([put("a", 2)]), 0.3)
+        await asyncio.wait_for(store.apply([put("b", 1)]), 20)  # while the lock is still held
+        rival.rollback()
+    assert await store.get("k", "b") == {"v": 1}
     await store.close()
 
 
