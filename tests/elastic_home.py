@@ -136,7 +136,9 @@ class ElasticStoreHome:
         if self._config is None:
             self._config = elastic_config(self.place)
             await apply(self._config)
-        self._store = SettledStore(await ElasticStore.open(self._config, clock=self._clock), self._clock)
+        self._store = SettledStore(
+            await ElasticStore.open(self._config, clock=self._clock, wall=self._clock), self._clock
+        )
         return self._store
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@
     │   ├── DatabaseLockedError         another process holds the database
     │   ├── DatabaseCorruptError        the file is damaged
     │   ├── DiskFullError               no room
+    │   ├── UnavailableError            a server is down or too busy; the same call may work a little later
     │   ├── ConflictError               what a change was conditional on is not so (any more)
     │   │   └── LeaseLostError          another process leads, or owns the source, by now
     │   └── SchemaVersionError          the file was written by a newer version
@@ -118,6 +119,15 @@ class DatabaseCorruptError(StorageError):
 
 class DiskFullError(StorageError):
     """There is no room left on the disk."""
+
+
+class UnavailableError(StorageError):
+    """A server is down, unreachable or too busy: nothing is wrong with the request, and the same one may work a little
+    later. ``retry_after`` are the seconds that the server asked for."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class ConflictError(StorageError):

@@ -353,6 +353,8 @@ class TailPage:
 
     items: tuple[ScoredArticle, ...]
     position: str
+    behind: float = 0.0
+    """Real seconds: what was put within the last so many of them may not be among what is given yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

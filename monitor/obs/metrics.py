@@ -85,6 +85,10 @@ class Metrics:
             ["task"], registry=registry,
         )  # fmt: skip
 
+        self.store_waiting = Gauge(
+            "riskwire_store_waiting", "Scored articles that wait for a store that cannot take them now.",
+            registry=registry,
+        )  # fmt: skip
         self.leader = Gauge(
             "riskwire_leader", "1 while this process leads, 0 while it stands by, by lease.", ["lease"],
             registry=registry,

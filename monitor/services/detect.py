@@ -17,7 +17,7 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import incident_from_dict, incident_to_dict
-from monitor.core.errors import ModelError, ModelInputError
+from monitor.core.errors import ModelError, ModelInputError, UnavailableError
 from monitor.core.ports import Bus, Explainer, StateStore, Store
 from monitor.core.types import Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
@@ -154,29 +154,47 @@ class DetectService:
             self._metrics.incidents_open.set(0)  # the next leader tells of them
 
     async def tick(self) -> Sequence[Incident]:
-        """One tick; returns the incidents that changed."""
+        """One tick; returns the incidents that changed.
+
+        While bus or store cannot be reached a tick does nothing: the watermark stays, so that no bucket closes without
+        its articles, and the next tick tries again. The missing heartbeats make it known.
+        """
         async with self._busy:
             began = time.monotonic()
             now = self._clock.now()
-            # The lag is read before the tail: what is committed by now is in the store and will be tailed.
-            lag = await self._bus.lag(ARTICLES, SCORE_GROUP)
-            self._metrics.bus_lag.set(lag.count)
-            watermark = min(now, lag.oldest) if lag.oldest else now
-            if self.watermark is not None:
-                watermark = max(watermark, self.watermark)
-            position = self._position
-            while True:
-                page = await self._store.tail(position, self._page)
-                if not page.items:
-                    break
-                self._pipeline.feed(page.items)
-                position = page.position
-                await asyncio.sleep(0)
+            try:
+                watermark, position = await self._drain(now)
+            except UnavailableError as error:
+                _log.warning("detect_waits", error=str(error))
+                return ()
             incidents = await self._commit(position, watermark)
             self._metrics.watermark_lag_seconds.set(max(0.0, (now - watermark).total_seconds()))
             self._metrics.detect_seconds.observe(time.monotonic() - began)
             self._health.beat("detect", allow=timedelta(seconds=20 * self._tick_seconds + 120 * self._clock.rate))
             return incidents
+
+    async def _drain(self, now: datetime) -> tuple[datetime, str]:
+        """Feeds what is in the store; returns the watermark up to which that is everything, and the position."""
+        # The lag is read before the tail: what is committed by now is in the store and will be tailed.
+        lag = await self._bus.lag(ARTICLES, SCORE_GROUP)
+        looked = time.monotonic()
+        self._metrics.bus_lag.set(lag.count)
+        watermark = min(now, lag.oldest) if lag.oldest else now
+        if self.watermark is not None:
+            watermark = max(watermark, self.watermark)
+        position = self._position
+        while True:
+            page = await self._store.tail(position, self._page)
+            if not page.items:
+                # A tail that is behind is read again once it gives what was stored when the lag was read.
+                left = page.behind - (time.monotonic() - looked)
+                if left <= 0:
+                    return watermark, position
+                await asyncio.sleep(left)
+                continue
+            self._pipeline.feed(page.items)
+            position = page.position
+            await asyncio.sleep(0)
 
     async def _commit(self, position: str, watermark: datetime) -> Sequence[Incident]:
         # A tick may close many buckets after a pause; that is pure computing and must not hold up the event loop.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import decode_article
-from monitor.core.errors import CodecError, RecordError, StorageError
+from monitor.core.errors import CodecError, RecordError, UnavailableError
 from monitor.core.ports import Bus, Scorer, Store, Subscription
 from monitor.core.types import Article, Delivery, PutOutcome, Scored, ScoredArticle
 from monitor.obs.metrics import Metrics
@@ -27,13 +29,22 @@ class ScorePolicy:
 
     fetch_limit: int = 256
     fetch_timeout: float = 1.0
-    put_attempts: int = 8
     put_backoff: float = 0.25
     """First wait before a put is repeated; doubles each time."""
+    put_backoff_cap: float = 30.0
+    """Longest wait before a put is repeated."""
+
+
+class _StoppedError(Exception):
+    """The service was stopped while a batch waited for the store."""
 
 
 class ScoreService:
     """Scores what is on the bus. A record is committed only when it is stored or among the dead letters.
+
+    A store that cannot take articles now is waited for, however long it takes: the subscription stays open and keeps
+    its membership (a bus reads ahead no further than its buffer), so that no other worker begins the same in vain. The
+    metric ``store_waiting`` and the log tell of it.
 
     ``observer`` is shown what was scored, after the commit; it must not block.
     """
@@ -58,21 +69,25 @@ class ScoreService:
         self._dead_letters = dead_letters
         self._policy = policy or ScorePolicy()
         self._observer = observer
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.stored = asyncio.Event()
         """Set whenever something new is in the store (the detect step may wait for it)."""
 
     def stop(self) -> None:
-        """Asks :meth:`run` to end after the batch in flight."""
-        self._stopping = True
+        """Asks :meth:`run` to end after the batch in flight. A batch that waits for its store is given up: it is not
+        committed and is delivered again."""
+        self._stopping.set()
 
     async def run(self) -> None:
         """Works until :meth:`stop`. Raises StorageError, ModelError or DeadLetterRatioError."""
         async with self._bus.subscribe(ARTICLES, SCORE_GROUP) as subscription:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 deliveries = await subscription.fetch(self._policy.fetch_limit, self._policy.fetch_timeout)
                 if deliveries:
-                    await self._process(subscription, deliveries)
+                    try:
+                        await self._process(subscription, deliveries)
+                    except _StoppedError:
+                        return
 
     async def _process(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
         began = time.monotonic()
@@ -119,24 +134,43 @@ class ScoreService:
         rejected: list[tuple[Delivery, str]] = []
         pending = list(batch)
         wait = self._policy.put_backoff
-        for attempt in range(self._policy.put_attempts):
-            if not pending:
-                return rejected
-            if attempt:
-                await asyncio.sleep(wait)
-                wait *= 2
-            report = await self._store.put([item for _, item in pending])
-            again: list[tuple[Delivery, ScoredArticle]] = []
-            for pair, result in zip(pending, report.results, strict=True):
-                self._metrics.store_results.labels(result.outcome.value).inc()
-                if result.outcome is PutOutcome.RETRY:
-                    again.append(pair)
-                elif result.outcome is PutOutcome.REJECT:
-                    rejected.append((pair[0], result.reason))
-            pending = again
-        if pending:
-            raise StorageError(
-                f"The store did not take {len(pending)} articles after {self._policy.put_attempts} attempts.",
-                hint="They stay on the bus and are scored after a restart. Check the store with 'riskwire doctor'.",
-            )
+        try:
+            while pending:
+                left, reason = await self._put_once(pending, rejected)
+                if left:
+                    if len(left) < len(pending):
+                        wait = self._policy.put_backoff  # it takes something: ask again soon
+                    self._metrics.store_waiting.set(len(left))
+                    _log.warning("store_waits", articles=len(left), seconds=round(wait, 1), reason=reason)
+                    await self._pause(wait)
+                    wait = min(2 * wait, self._policy.put_backoff_cap)
+                pending = left
+        finally:
+            self._metrics.store_waiting.set(0)
         return rejected
+
+    async def _put_once(
+        self, pending: Sequence[tuple[Delivery, ScoredArticle]], rejected: list[tuple[Delivery, str]]
+    ) -> tuple[list[tuple[Delivery, ScoredArticle]], str]:
+        """What is to be put again, and one reason why."""
+        try:
+            report = await self._store.put([item for _, item in pending])
+        except UnavailableError as error:
+            return list(pending), str(error)
+        again: list[tuple[Delivery, ScoredArticle]] = []
+        reason = ""
+        for pair, result in zip(pending, report.results, strict=True):
+            self._metrics.store_results.labels(result.outcome.value).inc()
+            if result.outcome is PutOutcome.RETRY:
+                again.append(pair)
+                reason = result.reason
+            elif result.outcome is PutOutcome.REJECT:
+                rejected.append((pair[0], result.reason))
+        return again, reason
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, somewhat less than ``seconds`` so that many workers do not all ask at once; raises when stopped."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds * random.uniform(0.75, 1.0))
+        if self._stopping.is_set():
+            raise _StoppedError

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
-from monitor.core.clock import Clock
+from monitor.core.clock import Clock, SystemClock
 from monitor.core.types import (
     PutReport,
     ScoredArticle,
@@ -35,22 +35,27 @@ from monitor.store.queries import check_search, check_series
 class ElasticStore:
     """A :class:`~monitor.core.ports.Store` in an Elasticsearch cluster."""
 
-    def __init__(self, client: ElasticClient, clock: Clock) -> None:
+    def __init__(self, client: ElasticClient, wall: Clock) -> None:
         """Use :meth:`open`."""
         self.config = client.config
         self.client = client
         self._indices = Indices(client)
-        self._skew = SkewGuard(client, clock)
-        self._writer = BulkWriter(client, self._indices, clock)
-        self._tail = Tail(client, clock)
+        self._skew = SkewGuard(client, wall)
+        self._writer = BulkWriter(client, self._indices, wall)
+        self._tail = Tail(client, wall)
         self._retention = Retention(client, self._indices, self._writer)
 
     @classmethod
-    async def open(cls, config: ElasticConfig, *, clock: Clock) -> Self:
-        """Connects; checks product, version, index template and clocks. Raises StorageError with the next step."""
+    async def open(cls, config: ElasticConfig, *, clock: Clock, wall: Clock | None = None) -> Self:
+        """Connects; checks product, version, index template and clocks. Raises StorageError with the next step.
+
+        ``wall`` is the real time, which arrivals are stamped with: networks and refreshes take their time however fast
+        ``clock`` runs.
+        """
+        del clock  # nothing here depends on the time of the news; the parameter is there for stores in which it does
         client = await ElasticClient.connect(config)
         try:
-            store = cls(client, clock)
+            store = cls(client, wall or SystemClock())
             await store._indices.check_template()
             await store._skew.check()
         except BaseException:

@@ -28,12 +28,12 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import time_from_str
-from monitor.core.errors import CodecError, StorageError
+from monitor.core.errors import CodecError, StorageError, UnavailableError
 from monitor.core.types import PutOutcome, PutReport, PutResult, ScoredArticle
 from monitor.db.values import to_micros
 from monitor.store.elastic_client import ElasticClient
-from monitor.store.elastic_document import Document, check_of, span, to_document
-from monitor.store.elastic_errors import RefusedError, UnavailableError, reason_of
+from monitor.store.elastic_document import Document, check_of, to_document
+from monitor.store.elastic_errors import RefusedError, reason_of
 from monitor.store.elastic_indices import Indices
 from monitor.store.rows import RejectedError
 
@@ -106,7 +106,7 @@ class BulkWriter:
         self._known: OrderedDict[str, str] = OrderedDict()
         self._last = 0
         self._not_before = 0.0
-        self._fresh = span(self._config.window_seconds / 2, clock.rate)
+        self._fresh = int(self._config.window_seconds / 2 * 1_000_000)
 
     async def put(self, items: Sequence[ScoredArticle]) -> PutReport:
         """See :meth:`monitor.core.ports.Store.put`. Raises StorageError when waiting would not help."""

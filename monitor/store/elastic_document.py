@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from monitor.core.codec import dumps, time_from_str, time_to_str
@@ -144,8 +144,3 @@ def _given(given: Any, scored: Scores) -> Scores | None:
     if given is None or given is True:
         return scored if given else None
     return Scores(topics=given["topics"], sentiments=given["sentiments"])
-
-
-def span(seconds: float, rate: float) -> int:
-    """Real seconds as microseconds of a clock that runs at ``rate``."""
-    return int(timedelta(seconds=seconds * rate) / timedelta(microseconds=1))

@@ -11,19 +11,11 @@ import elastic_transport
 from elasticsearch import ApiError, UnsupportedProductError
 
 from monitor.core.clock import SystemClock
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 
 _LOGIN = "Check elastic.api_key_file, or elastic.username and elastic.password_file."
 RETRY_AFTER_CAP = 60.0
 """Longer waits than this are cut, so that a wrong header cannot stop a worker."""
-
-
-class UnavailableError(StorageError):
-    """The cluster cannot do it now and may a little later. ``retry_after`` are the seconds it asked for."""
-
-    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0.0) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
 
 
 class RefusedError(StorageError):

@@ -6,10 +6,10 @@ import time
 from statistics import median
 
 from monitor.core.clock import Clock
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 from monitor.db.values import to_micros
 from monitor.store.elastic_client import ElasticClient
-from monitor.store.elastic_errors import RefusedError, UnavailableError
+from monitor.store.elastic_errors import RefusedError
 
 EVERY = 60.0
 """Seconds between two looks; a clock that jumps is looked at at once."""
@@ -47,7 +47,7 @@ class SkewGuard:
         now, wall = time.monotonic(), to_micros(self._clock.now()) / 1e6
         if self._looked is not None:
             passed = now - self._looked[0]
-            if passed < EVERY and abs(wall - self._looked[1] - passed * self._clock.rate) < _JUMP:
+            if passed < EVERY and abs(wall - self._looked[1] - passed) < _JUMP:
                 return
         try:
             skew = await measure(self._client, self._clock)

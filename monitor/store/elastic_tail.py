@@ -31,8 +31,7 @@ from monitor.core.errors import StorageError, UsageError
 from monitor.core.types import TailPage
 from monitor.db.values import to_micros
 from monitor.store.elastic_client import ElasticClient, path
-from monitor.store.elastic_document import check_of, digest_of, from_document, span
-from monitor.store.elastic_errors import UnavailableError
+from monitor.store.elastic_document import check_of, digest_of, from_document
 
 PAGE = 250
 """Articles fetched by one request."""
@@ -134,8 +133,8 @@ class Tail:
     def __init__(self, client: ElasticClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._window = span(client.config.window_seconds, clock.rate)
-        self._settle = span(client.config.settle, clock.rate)
+        self._window = int(client.config.window_seconds * 1_000_000)
+        self._settle = int(client.config.settle * 1_000_000)
         self._marks: OrderedDict[str, _Mark] = OrderedDict()
 
     async def read(self, after: str, limit: int) -> TailPage:
@@ -143,11 +142,11 @@ class Tail:
         position = Position.parse(after)
         room = max(0, min(limit, TAIL_LIMIT))
         if not room:
-            return TailPage(items=(), position=after)
+            return TailPage(items=(), position=after, behind=self._client.config.settle)
         bound = to_micros(self._clock.now()) - self._settle
         async with _point_in_time(self._client) as view:
             if view is None:
-                return TailPage(items=(), position=after)
+                return TailPage(items=(), position=after, behind=self._client.config.settle)
             return await self._read(view, after, position or Position(0, Tally(0, 0)), room, bound)
 
     async def _read(self, view: _View, after: str, start: Position, room: int, bound: int) -> TailPage:
@@ -180,7 +179,8 @@ class Tail:
         text = str(end) if hits else after
         if end.arrival:
             self._remember(text, given, end)
-        return TailPage(items=tuple(from_document(hit["_source"]) for hit in hits), position=text)
+        items = tuple(from_document(hit["_source"]) for hit in hits)
+        return TailPage(items=items, position=text, behind=self._client.config.settle)
 
     def _remember(self, text: str, given: _Given, end: Position) -> None:
         given.prune(end.arrival - 2 * self._window)
@@ -290,5 +290,5 @@ async def _forget(client: ElasticClient, view: _View) -> None:
     """The cluster drops it by itself after a while; failing to say so is no failure of the read."""
     try:
         await client.find("DELETE", "/_pit", {"id": view.pit})
-    except (UnavailableError, StorageError):
+    except StorageError:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,9 +12,9 @@ from doubles import START, DictState, DictStore, ListBus, article, evidence, inc
 
 from monitor.core.clock import ManualClock
 from monitor.core.codec import incident_from_dict, incident_to_dict
-from monitor.core.errors import DiskFullError, ModelInputError
+from monitor.core.errors import DiskFullError, ModelInputError, UnavailableError
 from monitor.core.ports import StateStore
-from monitor.core.types import Change, Incident, Put, ScoredArticle, WordWeight
+from monitor.core.types import Change, Incident, Put, ScoredArticle, TailPage, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.detect import INCIDENT_KIND, POSITION_KEY, POSITION_KIND, DetectService, Docs
@@ -208,3 +209,51 @@ async def test_an_alarm_goes_out_even_when_it_cannot_be_explained() -> None:
     (first,) = await bench.service.tick()
     assert weighed(first) == {"Bank fails": []}
     assert "outbox" in bench.state.docs
+
+
+async def test_a_tail_that_is_behind_is_read_until_it_gives_what_was_stored_when_the_lag_was_read() -> None:
+    bench = Bench()
+    tail, before_lag = bench.store.tail, []
+    lag = bench.bus.lag
+
+    async def stored_late(topic, group):
+        found = await lag(topic, group)
+        await bench.store.put([scored(article(1))])  # stored just before, not among what the tail gives yet
+        before_lag.append(time.monotonic())
+        return found
+
+    async def behind(after, limit):
+        if time.monotonic() < before_lag[0] + 0.2:
+            return TailPage(items=(), position=after, behind=0.2)
+        return replace(await tail(after, limit), behind=0.2)
+
+    bench.bus.lag = stored_late  # type: ignore[method-assign]
+    bench.store.tail = behind  # type: ignore[method-assign]
+    await bench.service.start()
+    await bench.service.tick()
+    assert bench.pipeline.fed == ["a00001"]
+    assert bench.pipeline.watermarks == [START]
+
+
+async def test_while_the_store_is_down_no_time_passes_for_the_series() -> None:
+    bench = Bench()
+    tail = bench.store.tail
+    await bench.store.put([scored(article(n)) for n in range(25)])
+    await bench.service.start()
+    pages = 0
+
+    async def failing(after, limit):
+        nonlocal pages
+        pages += 1
+        if pages in (1, 3):
+            raise UnavailableError("It is down.")
+        return await tail(after, limit)
+
+    bench.store.tail = failing  # type: ignore[method-assign]
+    assert await bench.service.tick() == ()
+    assert await bench.service.tick() == ()
+    assert bench.pipeline.watermarks == []
+    assert bench.state.applied == 0
+    await bench.service.tick()
+    assert set(bench.pipeline.fed) == {f"a{n:05d}" for n in range(25)}
+    assert bench.pipeline.watermarks == [START]
