@@ -77,7 +77,7 @@ class Leadership:
         return acquired
 
     async def _term(self) -> None:
-        _log.info("leader", lease=self._lease.name, holder=self._lease.holder, token=self._lease.token)
+        _log.info("leader", lease=self._lease.name, holder=self._lease.holder, term=self._lease.token)
         self._leader.set(1)
         self.leading.set()
         ended = asyncio.Event()
@@ -118,7 +118,12 @@ class Leadership:
         while True:
             await self._steady.sleep(self._lease.every)
             try:
-                await self._lease.renew()
+                # A request that hangs must leave time for another before the lease is over.
+                async with asyncio.timeout(self._lease.every):
+                    await self._lease.renew()
+            except TimeoutError:
+                self._failed.inc()
+                _log.warning("lease_not_renewed", lease=self._lease.name, error="The state store does not answer.")
             except ConflictError as error:
                 _log.warning("lease_lost", lease=self._lease.name, reason=str(error))
                 raise
