@@ -189,7 +189,11 @@ class Sharding:
             if self._buried:
                 continue
             try:
-                await self._membership.beat()
+                # A request that hangs must leave time for another before the membership is over.
+                async with asyncio.timeout(self._membership.every):
+                    await self._membership.beat()
+            except TimeoutError:
+                self._note(StorageError("The state store does not answer."))
             except LeaseLostError as error:
                 _log.warning("replaced", member=self._membership.id, reason=str(error))
                 self._buried = True
