@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from monitor.core.errors import RecordError, UsageError
 from monitor.core.types import Delivery, Put, Record
@@ -35,6 +36,9 @@ _RETRIED = "dlq_retried"
 @app.callback()
 def root() -> None:
     """Look at dead letters and retry them."""
+    from monitor.obs.logging import configure_logging
+
+    configure_logging("warning")  # to standard error: what a script reads is the answer alone
 
 
 @app.command()
@@ -56,7 +60,7 @@ def ls(
     whole = Column("id", no_wrap=True, min_width=12)  # it is copied into 'show' and 'retry'
     table = Table(whole, "when", "stage", "origin", "attempt", Column("reason", overflow="fold"), "retried")
     for letter in letters:
-        row = {name: str(value).replace("[", "\\[") for name, value in _describe(letter).items()}
+        row = {name: Text(str(value)) for name, value in _describe(letter).items()}
         retried = "yes" if letter.retried else ""
         table.add_row(row["id"], row["when"], row["stage"], row["origin"], row["attempt"], row["reason"], retried)
     Console().print(table)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from monitor.doctor.examination import Examination
@@ -71,9 +72,10 @@ def _print_table(verdicts: Sequence[Verdict]) -> None:
     table = Table("part", "", "finding", "next step", show_lines=False)
     for verdict in verdicts:
         table.add_row(
-            verdict.part.replace("[", "\\["),
-            f"[{_STYLES[verdict.status]}]{verdict.status}[/]",
-            verdict.finding.replace("[", "\\["),
-            verdict.advice.replace("[", "\\["),
+            # Texts, not strings: what others named must not be taken for markup.
+            Text(verdict.part),
+            Text(verdict.status, style=_STYLES[verdict.status]),
+            Text(verdict.finding),
+            Text(verdict.advice),
         )
     Console().print(table)

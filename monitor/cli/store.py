@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from monitor.core.errors import UsageError
 
@@ -26,6 +27,9 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 @app.callback()
 def root() -> None:
     """Set up and look at the article store in Elasticsearch."""
+    from monitor.obs.logging import configure_logging
+
+    configure_logging("warning")  # to standard error: what a script reads is the answer alone
 
 
 @app.command()
@@ -69,8 +73,7 @@ def check(config: _Config = None, as_json: _Json = False) -> None:
     else:
         table = Table("part", "", "finding", "next step")
         for one in found:
-            finding, hint = one.message.replace("[", "\\["), one.hint.replace("[", "\\[")
-            table.add_row(one.part, f"[{_STYLES[one.status]}]{one.status}[/]", finding, hint)
+            table.add_row(one.part, Text(one.status, style=_STYLES[one.status]), Text(one.message), Text(one.hint))
         Console().print(table)
     if any(one.status == "fail" for one in found):
         raise typer.Exit(1)

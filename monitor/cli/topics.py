@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from monitor.core.errors import UsageError
 
@@ -26,6 +27,9 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 @app.callback()
 def root() -> None:
     """Create and look at the topics in Kafka."""
+    from monitor.obs.logging import configure_logging
+
+    configure_logging("warning")  # to standard error: what a script reads is the answer alone
 
 
 @app.command()
@@ -92,7 +96,7 @@ def ls(config: _Config = None, as_json: _Json = False) -> None:
         for row in rows:
             told = row["error"] or "; ".join(row["differences"])
             cells = [str(row["partitions"]), str(row["replication"]), _numbers(row["leaderless"])]
-            table.add_row(row["topic"], *cells, _numbers(row["lagging"]), told.replace("[", "\\["))
+            table.add_row(Text(row["topic"]), *cells, _numbers(row["lagging"]), Text(told))
         Console().print(table)
     if any(row["error"] or row["leaderless"] for row in rows):
         raise typer.Exit(1)

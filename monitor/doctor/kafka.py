@@ -104,7 +104,7 @@ def judge_brokers(info: ClusterInfo, lost: Sequence[str], config: KafkaConfig) -
                 "Add brokers, or lower kafka.replication and kafka.min_insync.",
             )
         ]
-    return [ok(part, f"All {count} can be reached: {', '.join(broker.address for broker in info.brokers)}.")]
+    return [ok(part, f"Every one can be reached from here: {', '.join(broker.address for broker in info.brokers)}.")]
 
 
 async def _reaches(address: str) -> bool:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_tools import invoke
 from click.testing import Result
-from typer.testing import CliRunner
 
 from monitor.bus.kafka_topics import delete_topics
-from monitor.cli.main import app
 from monitor.config import load_settings
 from monitor.core.clock import SystemClock
 from monitor.core.errors import StorageError, UsageError
@@ -27,10 +26,7 @@ from monitor.store.elastic_client import ElasticClient, path
 
 
 def _run(config: Path, *words: str) -> Result:
-    result = CliRunner().invoke(app, [*words, "-c", str(config)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return invoke(*words, "-c", str(config))
 
 
 def _json(config: Path, *words: str) -> Any:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from cli_tools import invoke
+from click.testing import Result
 
 from monitor.app import open_storage
-from monitor.cli.main import app
 from monitor.config import load_settings
 from monitor.core.clock import SystemClock
 from monitor.core.errors import RecordError, UsageError
@@ -65,11 +65,8 @@ def _records(config: Path, topic: str) -> Sequence[Delivery]:
     return asyncio.run(work())
 
 
-def _run(config: Path, *words: str) -> Any:
-    result = CliRunner().invoke(app, ["dlq", *words, "-c", str(config)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+def _run(config: Path, *words: str) -> Result:
+    return invoke("dlq", *words, "-c", str(config))
 
 
 def _rows(config: Path, *words: str) -> list[dict[str, Any]]:
