@@ -135,13 +135,13 @@ class KafkaBus:
 
     async def _settle(self, subscription: KafkaSubscription, topic: str, group: str) -> None:
         """Waits until every partition has its reader and the new member holds what the group gave it."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + self._config.settle_timeout
         while time.monotonic() < deadline:
             shares = await self._admin.shares(topic, group)
             if shares is not None and shares.get(subscription.member_id) == frozenset(subscription.partitions):
                 return
             await asyncio.sleep(_SETTLE_STEP)
-        _log.warning("kafka_group_not_settled", group=group, waited=SETTLE_SECONDS)
+        _log.warning("kafka_group_not_settled", group=group, waited=self._config.settle_timeout)
 
     def _require_open(self) -> None:
         if self._closed:

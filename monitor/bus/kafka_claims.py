@@ -146,19 +146,21 @@ class Claims:
         return max(0, self._records - self.waiting)
 
     def crowded(self) -> tuple[set[int], set[int]]:
-        """Which partitions to pause and which to resume: each may hold its even share of the room. A paused one goes
-        on when half of its share is free, so that the brokers are asked for more than a record at a time."""
+        """Which partitions to pause and which to resume: each may hold its even share of the room, all together no
+        more than the room. A paused one goes on when half of its share is free, so that the brokers are asked for
+        more than a record at a time."""
         with self._lock:
             number = max(1, len(self._claims))
             records, size = max(1, self._records // number), BUFFER_BYTES // number
+            none_left = sum(len(claim.waiting) for claim in self._claims.values()) >= self._records
             full = {
                 partition
                 for partition, claim in self._claims.items()
-                if len(claim.waiting) >= records or claim.size >= size
+                if none_left or len(claim.waiting) >= records or claim.size >= size
             }
             free = {
                 partition
-                for partition in self._paused
+                for partition in self._paused - full
                 if len(self._claims[partition].waiting) * 2 <= records and self._claims[partition].size * 2 <= size
             }
             pause = full - self._paused

@@ -66,6 +66,8 @@ class KafkaConfig:
     timeout: float = 30.0
     delivery_timeout: float = 120.0
     session_timeout: float = 30.0
+    settle_timeout: float = 3.0
+    """How long a new member waits for the others to hand over its share before it begins with what it has."""
     buffer_records: int = 2000
 
     def __post_init__(self) -> None:

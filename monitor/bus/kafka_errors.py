@@ -92,10 +92,10 @@ def explain(error: BaseException, config: KafkaConfig, *, topic: str = "", group
         )
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError) and topic:
         return missing_topic(topic, config)
-    return _unreachable(error, where)
+    return _unreachable(error, where, config)
 
 
-def _unreachable(error: BaseException, where: str) -> StorageError:
+def _unreachable(error: BaseException, where: str, config: KafkaConfig) -> StorageError:
     text = _text(error)
     if "ECONNREFUSED" in text:
         return KafkaUnreachableError(
@@ -105,6 +105,11 @@ def _unreachable(error: BaseException, where: str) -> StorageError:
         return KafkaUnreachableError(f"{where} has no address in the DNS.", hint="Correct kafka.bootstrap.")
     if "Handshake failed" in text or "SSL" in text:
         return _handshake(text, where)
+    if config.tls and "disconnected" in text:  # since TLS 1.3 the refusal of a client comes after its handshake
+        return KafkaUnreachableError(
+            f"{where} ended the encrypted connection at once.",
+            hint="It may ask for a client certificate, or not accept ours: check kafka.cert_file and kafka.key_file.",
+        )
     if isinstance(error, kafka_errors.RetriableError | OSError):
         return KafkaUnreachableError(
             f"{where} does not answer ({text}).",

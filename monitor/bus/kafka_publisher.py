@@ -74,6 +74,8 @@ class Publisher:
         raise self._failed(told, topic, len(chunk)) from error
 
     def _failed(self, told: RiskwireError, topic: str, count: int) -> RiskwireError:
+        if self._closing.is_set() and isinstance(told, StorageError):
+            return StorageError(f"The bus was closed before {count} records for '{topic}' were confirmed.")
         if isinstance(told, KafkaUnreachableError):
             return KafkaUnreachableError(
                 f"{count} records for '{topic}' were not confirmed within {self._config.delivery_timeout:g} seconds: "
@@ -128,11 +130,16 @@ class Publisher:
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.close(timeout=_CLOSE_SECONDS if self._closing.is_set() else 0)
-            except kafka_errors.KafkaTimeoutError as error:
-                _log.warning("kafka_producer_closed_early", reason=str(error))
+        if producer is None:
+            return
+        try:
+            producer.flush(timeout=_CLOSE_SECONDS if self._closing.is_set() else 0)
+        except kafka_errors.KafkaTimeoutError as error:
+            _log.warning("kafka_producer_closed_early", reason=str(error))
+            # close() would only raise the same and leave everything running; what waits is told that it failed.
+            producer._sender.force_close()
+            producer._sender.join(_CLOSE_SECONDS)
+        producer.close(timeout=_CLOSE_SECONDS)
 
 
 class _Tally:

@@ -34,6 +34,11 @@ class KafkaSubscription:
         return () if self._closed else self._member.claims.partitions
 
     @property
+    def waiting(self) -> int:
+        """Records fetched from the brokers that nobody has taken yet."""
+        return self._member.claims.waiting
+
+    @property
     def member_id(self) -> str:
         """How the group names this member at present."""
         return self._member.member_id

@@ -131,6 +131,7 @@ class KafkaBusHome:
             min_insync=1,
             session_timeout=6,
             timeout=20,
+            settle_timeout=15,  # so that a test may count on who reads what
         )
 
     @property
