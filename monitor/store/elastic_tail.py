@@ -46,8 +46,8 @@ LEARNT = 200_000
 """A larger window is not listed by a reader that starts anew."""
 KEEP_ALIVE = "2m"
 
-_OURS = re.compile(r"e1-(\d{1,17})-(\d{1,18}):(\d{1,9})")
-_OTHERS = re.compile(r"[0-9a-f]{8}:\d{1,18}")
+_OURS = re.compile(r"e1-(\d{1,17})-(\d{1,18}):(\d{1,9})", re.ASCII)
+_OTHERS = re.compile(r"[0-9a-f]{8}:\d{1,18}", re.ASCII)
 
 
 class Tally(NamedTuple):
