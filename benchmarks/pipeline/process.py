@@ -35,6 +35,7 @@ from monitor.services.topics import ARTICLES, SCORE_GROUP
 T = TypeVar("T")
 _PAGE = 1000
 """Articles of one page of the tail: what the detector asks for."""
+_LAG_SECONDS = 5.0
 _IDLE_SECONDS = 0.2
 """The detector looks every 15 s; the benchmark looks more often, so that the end is seen when it comes."""
 
@@ -195,7 +196,7 @@ class Reader:
         position = ""
         asked = 0.0
         while True:
-            if time.monotonic() - asked >= 1:
+            if time.monotonic() - asked >= _LAG_SECONDS:
                 self.lag = (await bus.lag(ARTICLES, SCORE_GROUP)).count
                 asked = time.monotonic()
             page = await store.tail(position, _PAGE)
