@@ -70,7 +70,7 @@ _CONNECT: tuple[tuple[str, str, str], ...] = (
         "Start it, or correct host and port in state.url; the server must listen there (listen_addresses).",
     ),
     (
-        r"failed to resolve host|could not translate host name",
+        r"failed to resolve host|could not translate host name|Name or service not known|name resolution|nodename",
         "{name}: there is no such host.",
         "Correct the host name in state.url, or the name service of this machine.",
     ),
