@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
@@ -18,7 +20,12 @@ from monitor.bus.kafka_config import KafkaConfig, client_kwargs
 from monitor.bus.kafka_errors import explain
 from monitor.core.errors import StorageError
 
+_log = structlog.get_logger("kafka")
+
 ClientT = TypeVar("ClientT")
+
+LOG_SECONDS = 10.0
+"""A client that cannot connect says so this often."""
 
 FINAL = (
     kafka_errors.SaslAuthenticationFailedError,
@@ -38,12 +45,23 @@ class Wire:
 
     def __init__(self) -> None:
         self.failure: BaseException | None = None
+        self.opened = False
+        """Once it was: from then on failures are logged, because nobody is told of them otherwise."""
+        self._logged_at = -LOG_SECONDS
         self._client: KafkaNetClient | None = None
 
     def __call__(self, **configs: Any) -> KafkaNetClient:
         net = NetworkSelector(**configs)
         self._client = KafkaNetClient(net=net, manager=_Manager(net, self, configs), **configs)
         return self._client
+
+    def note(self, error: BaseException) -> None:
+        """A connection could not be made."""
+        self.failure = error
+        now = time.monotonic()
+        if self.opened and now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("kafka_connection_failed", reason=str(error))
 
     def abandon(self) -> None:
         """Closes what a constructor that raised has left open."""
@@ -109,7 +127,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
     def get_connection(self, node_id: Any, **kwargs: Any) -> Any:
         connection = super().get_connection(node_id, **kwargs)
         if not connection.init_future.is_done:
-            connection.init_future.add_errback(self._note)
+            connection.init_future.add_errback(self._wire.note)
         return connection
 
     async def _connect(self, *args: Any, **kwargs: Any) -> None:
@@ -125,20 +143,19 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
             raise self._wire.failure
         return backoff
 
-    def _note(self, error: BaseException) -> None:
-        self._wire.failure = error
-
 
 def open_client(factory: Callable[..., ClientT], config: KafkaConfig, **more: Any) -> ClientT:
     """Makes a KafkaConsumer, KafkaProducer or KafkaAdminClient. Blocks until it has spoken to a broker, at most ten
     seconds. Raises StorageError that says why it could not, ConfigError for files that cannot be used."""
     wire = Wire()
     try:
-        return factory(**(client_kwargs(config) | more), kafka_client=wire)
+        client = factory(**(client_kwargs(config) | more), kafka_client=wire)
     except (kafka_errors.KafkaError, StorageError, OSError, RuntimeError, AssertionError) as error:
         wire.abandon()
         told = wire.failure if isinstance(error, kafka_errors.KafkaTimeoutError) and wire.failure else error
         raise explain(told, config) from error
+    wire.opened = True
+    return client
 
 
 def unpark(consumer: Any) -> None:
