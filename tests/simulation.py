@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from doubles import START, DictState, ListBus, article
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 from monitor.core.types import JSON, Change, Cursor, Expect, Page, Put, Record
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
@@ -48,7 +49,7 @@ class SimLoop(asyncio.SelectorEventLoop):
 
 def simulate(main: Awaitable[T]) -> T:
     """Runs a coroutine in virtual time."""
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
+    with capture_logs(), asyncio.Runner(loop_factory=SimLoop) as runner:
         return runner.run(main)  # type: ignore[arg-type]
 
 
@@ -142,19 +143,23 @@ class Machine:
         kind, until = self.trouble if now() < self.trouble[1] else ("", 0.0)
         if kind == "hang":
             await asyncio.sleep(until - now())
-            raise StorageError("The state store did not answer.")
+            raise self._error("The state store did not answer.")
         await asyncio.sleep(self.random.uniform(0, 0.2))
         await self.gate()
         if kind == "lose":
-            raise StorageError("The state store is away.")
+            raise self._error("The state store is away.")
         if kind == "late":
             return await self._late(call, until)
         result = await call()
         await asyncio.sleep(self.random.uniform(0, 0.2))
         await self.gate()
         if kind == "hide":
-            raise StorageError("The line broke before the answer came.")
+            raise self._error("The line broke before the answer came.")
         return result
+
+    def _error(self, text: str) -> StorageError:
+        """Of either kind: one that the process waits out, or one that ends it and lets it be started again."""
+        return self.random.choice([StorageError, UnavailableError])(text)
 
     async def _late(self, call: Callable[[], Awaitable[T]], until: float) -> T:
         async def arrive() -> T:

@@ -15,7 +15,7 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import encode_article, time_from_str, time_to_str
-from monitor.core.errors import LeaseLostError, SourceError
+from monitor.core.errors import LeaseLostError, SourceError, UnavailableError
 from monitor.core.ports import Bus, Listener, Source, StateStore
 from monitor.core.types import Article, Change, Cursor, Expect, Put, Record
 from monitor.obs.metrics import Metrics
@@ -215,9 +215,16 @@ class IngestService:
         self._metrics.poll_delay_seconds.observe(max(0.0, late))
         began = time.monotonic()
         try:
-            return await self._poll_once(name)
-        except SourceError as error:
-            return await self._failed(name, error)
+            try:
+                return await self._poll_once(name)
+            except SourceError as error:
+                return await self._failed(name, error)
+        except UnavailableError as error:
+            # Bus or state store are away, not the source. The cursor stands where it was: the page comes again.
+            self._metrics.polls.labels(name, "unavailable").inc()
+            wait = max(error.retry_after, self._random.uniform(0.5, 1.0) * self._policy.backoff_base)
+            _log.warning("poll_waits", source=name, error=str(error), retry_in_seconds=round(wait, 1))
+            return self._clock.now() + timedelta(seconds=wait)
         finally:
             self._metrics.poll_seconds.observe(time.monotonic() - began)
 

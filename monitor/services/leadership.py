@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from monitor.core.errors import ConflictError, LeaseLostError, StorageError
+from monitor.core.errors import ConflictError, LeaseLostError, StorageError, UnavailableError
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.leases import Lease
@@ -50,7 +50,8 @@ class Leadership:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until :meth:`stop`. Raises what ``lead`` raises, unless that only says that the lease is lost."""
+        """Until :meth:`stop`. Raises what ``lead`` raises, unless it only says that the lease is lost or that a server
+        is away for a while."""
         while not self._stop.is_set():
             if await self._acquired():
                 await self._term()
@@ -106,7 +107,8 @@ class Leadership:
 
     def _judge(self, work: asyncio.Future[None]) -> None:
         error = work.exception()
-        if isinstance(error, ConflictError):
+        if isinstance(error, ConflictError | UnavailableError):
+            # After either the next term begins from what is stored, here or elsewhere.
             _log.warning("stepped_down", lease=self._lease.name, reason=str(error))
         elif error is not None:
             raise error

@@ -10,7 +10,7 @@ import pytest
 from doubles import START, DictState, ListBus, ScriptedSource, article
 
 from monitor.core.clock import ManualClock
-from monitor.core.errors import DiskFullError, FetchError, SourceError, StorageError
+from monitor.core.errors import DiskFullError, FetchError, SourceError, StorageError, UnavailableError
 from monitor.core.types import Cursor, Page
 from monitor.obs.metrics import Metrics
 from monitor.services.ingest import CURSOR_KIND, HEALTH_KIND, IngestPolicy, IngestService
@@ -78,6 +78,19 @@ async def test_a_failed_publish_leaves_the_cursor_where_it_was() -> None:
     with pytest.raises(StorageError):
         await bench.scheduler.run_next()
     assert bench.state.docs == {}
+
+
+async def test_a_bus_that_is_away_is_waited_for_and_the_page_comes_again() -> None:
+    bench = Bench([page(1, etag="a"), page(1, etag="a")])
+    await bench.service.start()
+    bench.bus.fail_next = UnavailableError("No broker answers.", retry_after=45)
+    await bench.scheduler.run_next()
+    assert bench.state.docs == {}
+    assert (bench.scheduler.planned["poll:wire"][0] - bench.clock.now()).total_seconds() == 45  # type: ignore[operator]
+    await bench.scheduler.run_next()
+    assert [r.key for r in bench.bus.topics[ARTICLES]] == ["a00001"]
+    assert bench.source.cursors == [None, None]
+    assert bench.state.docs[CURSOR_KIND]["wire"] == {"etag": "a"}
 
 
 async def test_the_saved_cursor_comes_back_after_a_restart() -> None:

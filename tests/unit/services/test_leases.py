@@ -9,7 +9,7 @@ import pytest
 from doubles import START, DictState
 
 from monitor.core.clock import ManualClock
-from monitor.core.errors import ConflictError, DatabaseCorruptError, LeaseLostError, StorageError
+from monitor.core.errors import ConflictError, DatabaseCorruptError, LeaseLostError, StorageError, UnavailableError
 from monitor.core.types import Change, Expect, Put
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
@@ -212,14 +212,15 @@ async def test_what_breaks_the_work_breaks_the_process_and_frees_the_lease() -> 
     assert state.docs["lease"]["detect"]["holder"] == ""
 
 
-async def test_a_conflict_only_ends_the_term() -> None:
+@pytest.mark.parametrize("error", [LeaseLostError("Another was quicker."), UnavailableError("Down.")])
+async def test_a_conflict_or_a_server_that_is_away_only_ends_the_term(error: StorageError) -> None:
     state = DictState()
     terms: list[int] = []
 
     async def lead(ended: asyncio.Event) -> None:
         terms.append(1)
         if len(terms) == 1:
-            raise LeaseLostError("Another was quicker.")
+            raise error
         await ended.wait()
 
     metrics, health = Metrics(), Health(ManualClock(START))
