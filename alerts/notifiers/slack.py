@@ -10,9 +10,11 @@ Limits kept: 50 blocks, 3,000 characters per section, 150 per header; text is es
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -264,28 +266,57 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return 0.0
 
 
+_TOKEN_OPTIONS = ("token", "token_file", "token_env")
+
+
+def token_of(options: Mapping[str, Any]) -> Secret:
+    """The bot token: ``token`` (text or a pydantic SecretStr), the content of ``token_file``, or the environment
+    variable that ``token_env`` names. Raises ConfigError."""
+    given = [name for name in _TOKEN_OPTIONS if options.get(name)]
+    if len(given) > 1:
+        raise ConfigError(f"notifiers.slack: both '{given[0]}' and '{given[1]}' are set.", hint="Keep one of them.")
+    token: Any = options.get("token")
+    if hasattr(token, "get_secret_value"):
+        token = token.get_secret_value()
+    if given == ["token_file"]:
+        try:
+            token = Path(str(options["token_file"])).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigError(f"notifiers.slack: 'token_file': it cannot be read: {reason}.") from None
+    elif given == ["token_env"]:
+        variable = str(options["token_env"])
+        token = os.environ.get(variable, "")
+        if not token.strip():
+            raise ConfigError(
+                f"notifiers.slack: 'token_env': the variable {variable} is not set.", hint="Export the bot token in it."
+            )
+    if not isinstance(token, str) or not token.strip():
+        raise ConfigError(
+            "notifiers.slack: 'token' is missing.",
+            hint="Set the bot token (it begins with xoxb-), best by token_file or token_env.",
+        )
+    if not token.isascii() or any(char.isspace() for char in token.strip()):
+        raise ConfigError("notifiers.slack: 'token' holds characters that no token has.", hint="Copy it again.")
+    return Secret(token.strip())
+
+
 def build(options: Mapping[str, Any], context: Any = None) -> SlackNotifier:
-    """Entry point ``riskwire.notifiers``. Options: ``token`` (text or a pydantic SecretStr), ``channel``, ``name``,
-    ``timeout`` in seconds, ``base_url``. Raises ConfigError."""
+    """Entry point ``riskwire.notifiers``. Options: those of :func:`token_of`, ``channel``, ``name``, ``timeout`` in
+    seconds, ``base_url``. Raises ConfigError."""
     try:
         import slack_sdk.web.async_client  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             "The Slack notifier needs the package slack-sdk.", hint="Install it: pip install 'riskwire[slack]'."
         ) from error
-    unknown = set(options) - {"name", "type", "enabled", "token", "channel", "timeout", "base_url"}
+    unknown = set(options) - {"name", "type", "enabled", *_TOKEN_OPTIONS, "channel", "timeout", "base_url"}
     if unknown:
         raise ConfigError(
             f"notifiers.slack: unknown option {sorted(unknown)[0]!r}.",
-            hint="It takes 'token', 'channel', 'timeout' and 'base_url'.",
+            hint="It takes 'token' (or 'token_file' or 'token_env'), 'channel', 'timeout' and 'base_url'.",
         )
-    token: Any = options.get("token")
-    if hasattr(token, "get_secret_value"):
-        token = token.get_secret_value()
-    if not isinstance(token, str) or not token.strip():
-        raise ConfigError("notifiers.slack: 'token' is missing.", hint="Set the bot token (it begins with xoxb-).")
-    if not token.isascii() or any(char.isspace() for char in token.strip()):
-        raise ConfigError("notifiers.slack: 'token' holds characters that no token has.", hint="Copy it again.")
+    token = token_of(options)
     channel = options.get("channel")
     if not isinstance(channel, str) or not channel.strip():
         raise ConfigError("notifiers.slack: 'channel' is missing.", hint="Set a channel id such as C0123456789.")
@@ -296,7 +327,7 @@ def build(options: Mapping[str, Any], context: Any = None) -> SlackNotifier:
     if not isinstance(base_url, str) or urlsplit(base_url).scheme not in ("http", "https"):
         raise ConfigError("notifiers.slack: 'base_url' must be an http(s) address.")
     return SlackNotifier(
-        token=Secret(token.strip()),
+        token=token,
         channel=channel.strip(),
         name=str(options.get("name", "slack")),
         base_url=base_url,

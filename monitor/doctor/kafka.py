@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from kafka.errors import AuthorizationError
+
 from monitor.bus.kafka_admin import KafkaAdmin
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_topics import (
@@ -21,6 +23,7 @@ from monitor.bus.kafka_topics import (
     plan_topics,
 )
 from monitor.core.clock import Clock
+from monitor.core.errors import StorageError
 from monitor.core.types import Lag
 from monitor.doctor.skew import WARN_SECONDS, Skew, judge
 from monitor.doctor.threads import in_thread
@@ -119,7 +122,15 @@ async def _reaches(address: str) -> bool:
 
 
 def _topics(config: KafkaConfig) -> list[Verdict]:
-    return [*map(judge_step, plan_topics(config)), *(v for info in describe_topics(config) for v in judge_state(info))]
+    states = [verdict for info in describe_topics(config) for verdict in judge_state(info)]
+    try:
+        return [*map(judge_step, plan_topics(config)), *states]
+    except StorageError as error:
+        if not isinstance(error.__cause__, AuthorizationError):
+            raise
+        # Reading settings is a right that no role needs.
+        what = "This login may not see the topics' settings (DESCRIBE_CONFIGS): they cannot be compared."
+        return [warn("kafka: topics", what, "Ask 'riskwire topics ls' with an operator's login."), *states]
 
 
 def judge_step(step: TopicStep) -> Verdict:

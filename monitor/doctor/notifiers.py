@@ -29,9 +29,9 @@ def notifier_checks(settings: Settings, clock: Clock, *, offline: bool) -> list[
     checks = [Check(part="notifiers", look=listed)]
     if not offline:
         for entry in settings.notifiers:
-            access = _slack_access(entry)
-            if access is not None and _built(settings, entry, clock).status == "ok":
-                checks += slack_checks(access, clock)
+            if _built(settings, entry, clock).status == "ok":
+                access = _slack_access(entry)
+                checks += slack_checks(access, clock) if access is not None else []
     return checks
 
 
@@ -46,16 +46,14 @@ def _built(settings: Settings, entry: NotifierEntry, clock: Clock) -> Verdict:
 
 def _slack_access(entry: NotifierEntry) -> SlackAccess | None:
     """What the Slack notifier of ``entry`` would use; None when it is no Slack notifier, or switched off."""
-    from alerts.notifiers.slack import Secret
+    from alerts.notifiers.slack import token_of
 
     options = entry.options
     if entry.kind != "slack" or options.get("enabled", True) is False:
         return None
-    token = options.get("token")
-    reveal = getattr(token, "get_secret_value", None)
     return SlackAccess(
         name=entry.name or entry.kind,
-        token=Secret(str(reveal() if reveal else token).strip()),
+        token=token_of(options),
         channel=str(options.get("channel", "")).strip(),
         base_url=str(options.get("base_url", SlackAccess.__dataclass_fields__["base_url"].default)),
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from kafka.errors import TopicAuthorizationFailedError
 
 from monitor.bus.kafka import KafkaBus
 from monitor.bus.kafka_config import KafkaConfig
@@ -23,7 +24,9 @@ from monitor.bus.kafka_topics import (
     delete_topics,
 )
 from monitor.core.clock import ManualClock, SystemClock
+from monitor.core.errors import StorageError
 from monitor.core.types import Lag, Record
+from monitor.doctor import kafka as doctor_kafka
 from monitor.doctor.examination import examine
 from monitor.doctor.kafka import (
     judge_brokers,
@@ -222,3 +225,17 @@ def test_missing_rights_come_with_the_command_that_grants_them(
 def test_a_group_that_is_behind_or_empty(state: str, count: int, minutes: int, status: str) -> None:
     lag = Lag(count=count, oldest=NOW - timedelta(minutes=minutes) if count else None)
     assert judge_group("score", state, lag, ManualClock(NOW)).status == status
+
+
+async def test_a_login_that_may_not_read_settings_is_no_failure(
+    config: KafkaConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_topics(config)
+
+    def refuse(_: KafkaConfig) -> tuple[TopicStep, ...]:
+        raise StorageError("Kafka does not allow this.") from TopicAuthorizationFailedError()
+
+    monkeypatch.setattr(doctor_kafka, "plan_topics", refuse)
+    found = await _ask(config)
+    assert found["topics"].status == "warn"
+    assert "DESCRIBE_CONFIGS" in found["topics"].finding

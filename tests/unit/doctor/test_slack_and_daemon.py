@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -130,6 +131,26 @@ async def test_notifiers_are_built_as_the_daemon_would(slack: SlackServer) -> No
     quiet = (await examine(notifier_checks(settings, SystemClock(), offline=True))).verdicts
     assert [verdict.part for verdict in quiet] == ["notifier: slack", "notifier: console"]
     assert slack.calls == []
+
+
+async def test_the_token_may_come_from_a_file_or_the_environment(
+    slack: SlackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n", encoding="utf-8")
+    monkeypatch.setenv("THE_BOT", TOKEN)
+    for way in ({"token_file": str(tmp_path / "token")}, {"token_env": "THE_BOT"}):
+        checks = notifier_checks(_slack_settings(slack, token="", **way), SystemClock(), offline=False)
+        assert {verdict.status for verdict in (await examine(checks)).verdicts} == {"ok"}
+    for wrong, word in (
+        ({"token_file": str(tmp_path / "none")}, "cannot be read"),
+        ({"token_env": "NOBODY_SET_IT"}, "NOBODY_SET_IT is not set"),
+        ({"token": TOKEN, "token_env": "THE_BOT"}, "both"),
+    ):
+        settings = _slack_settings(slack, **({"token": ""} | wrong))
+        verdict = (await examine(notifier_checks(settings, SystemClock(), offline=False))).verdicts[0]
+        assert verdict.status == "fail"
+        assert word in verdict.finding
+        assert TOKEN not in repr(verdict)
 
 
 async def test_notifiers_that_are_wrong_off_or_missing(slack: SlackServer) -> None:
