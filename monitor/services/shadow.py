@@ -16,10 +16,10 @@ import structlog
 
 from monitor.core.clock import Clock
 from monitor.core.codec import time_to_str
-from monitor.core.errors import ModelError, RecordError, StorageError
+from monitor.core.errors import ConflictError, ModelError, RecordError, StorageError
 from monitor.core.ids import digest
 from monitor.core.ports import Scorer, StateStore
-from monitor.core.types import Put, ScoredArticle, Scores
+from monitor.core.types import Expect, Put, ScoredArticle, Scores
 from monitor.obs.metrics import Metrics
 
 SHADOW_KIND = "shadow"
@@ -51,6 +51,11 @@ class Sums:
         self.negative += main.negative
         self.shift += gap
         self.shift_squared += gap * gap
+
+    def merge(self, more: Sums) -> None:
+        """Takes what was counted elsewhere."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
@@ -110,6 +115,17 @@ class Comparison:
         })  # fmt: skip
         if len(self.examples) > 4 * EXAMPLES:
             self._trim()
+
+    def merge(self, more: Comparison) -> None:
+        """Takes what another worker, or this one since it last saved, has counted of the same two models."""
+        self.dropped += more.dropped
+        self.failed += more.failed
+        self.all.merge(more.all)
+        for topic, sums in more.topics.items():
+            self.topics.setdefault(topic, Sums()).merge(sums)
+        for move, count in more.moves.items():
+            self.moves[move] = self.moves.get(move, 0) + count
+        self.examples += more.examples
 
     def _trim(self) -> None:
         self.examples.sort(key=lambda row: -abs(row["shadow"] - row["main"]))
@@ -173,7 +189,6 @@ class ShadowService:
         self._until = until
         self._share = share
         self._queue: asyncio.Queue[ScoredArticle | None] = asyncio.Queue(CAPACITY)
-        self._kept: Comparison | None = None
         self._missed = 0
         self._over = False
         self.finished = asyncio.Event()
@@ -213,14 +228,7 @@ class ShadowService:
             self.finished.set()
 
     async def _run(self) -> None:
-        key = f"{self._main}|{self._scorer.model}"
-        saved = await self._state.get(SHADOW_KIND, key)
-        now = time_to_str(self._clock.now())
-        self._kept = kept = (
-            Comparison.from_dict(saved)
-            if saved
-            else Comparison(main=self._main, shadow=self._scorer.model, since=now)
-        )  # fmt: skip
+        fresh = self._nothing()
         unsaved = 0
         while (item := await self._queue.get()) is not None:
             batch = [item]
@@ -231,17 +239,20 @@ class ShadowService:
                     break
                 batch.append(more)
             try:
-                unsaved += await self._compare(kept, batch)
+                unsaved += await self._compare(fresh, batch)
             except ModelError as error:
                 _log.warning("shadow_failed", model=self._scorer.model, error=str(error))
                 break
             if unsaved >= SAVE_EVERY or self._queue.empty():
-                await self._save(kept)
-                unsaved = 0
+                await self._save(fresh)
+                fresh, unsaved = self._nothing(), 0
             if self._over:
                 break
-        await self._save(kept)
+        kept = await self._save(fresh)
         _log.info("shadow_over", model=self._scorer.model, **kept.all.figures())
+
+    def _nothing(self) -> Comparison:
+        return Comparison(main=self._main, shadow=self._scorer.model, since=time_to_str(self._clock.now()))
 
     async def _compare(self, kept: Comparison, batch: Sequence[ScoredArticle]) -> int:
         try:
@@ -256,14 +267,25 @@ class ShadowService:
         self._metrics.shadow_articles.labels("scored").inc(len(batch))
         return len(batch)
 
-    async def _save(self, kept: Comparison) -> None:
-        kept.dropped += self._missed
+    async def _save(self, fresh: Comparison) -> Comparison:
+        """Adds what is new to what is stored, which other workers add to as well; returns the sum."""
+        fresh.dropped += self._missed
         self._missed = 0
-        kept.updated = time_to_str(self._clock.now())
+        while True:
+            saved = await self._state.get(SHADOW_KIND, fresh.key)
+            kept = Comparison.from_dict(saved) if saved is not None else self._nothing()
+            kept.merge(fresh)
+            kept.updated = time_to_str(self._clock.now())
+            put = Put(kind=SHADOW_KIND, key=kept.key, value=kept.to_dict())
+            try:
+                await self._state.apply([put], given=[Expect(kind=SHADOW_KIND, key=kept.key, value=saved)])
+            except ConflictError:
+                continue  # another was quicker; one of those who try always gets through
+            break
         if kept.all.n:
             self._metrics.shadow_agreement.labels("topic").set(kept.all.topic / kept.all.n)
             self._metrics.shadow_agreement.labels("sentiment").set(kept.all.sentiment / kept.all.n)
-        await self._state.apply([Put(kind=SHADOW_KIND, key=kept.key, value=kept.to_dict())])
+        return kept
 
 
 def _sampled(article_id: str, share: float) -> bool:

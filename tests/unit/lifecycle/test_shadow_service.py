@@ -79,6 +79,17 @@ async def test_it_goes_on_counting_after_a_restart() -> None:
     assert again.kept().all.n == 15
 
 
+async def test_several_workers_count_together() -> None:
+    benches = [Bench() for _ in range(3)]
+    for number, bench in enumerate(benches):
+        bench.state = bench.service._state = benches[0].state
+        bench.service.offer(items(10 + number, odd=number))
+    await asyncio.gather(*(bench.finish() for bench in benches))
+    kept = benches[0].kept()
+    assert kept.all.n == kept.topics["macro"].n == 33
+    assert kept.all.shift == pytest.approx(3 * 0.4)
+
+
 async def test_what_it_cannot_keep_up_with_is_dropped_and_counted() -> None:
     bench = Bench()
     for start in range(3):  # nothing runs meanwhile: offering never waits
