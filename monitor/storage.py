@@ -16,6 +16,7 @@ from monitor.core.errors import ConfigError
 from monitor.core.ports import Bus, StateStore, Store
 from monitor.db.directory import DataDirectory
 from monitor.secrets import secret
+from monitor.state.opening import open_postgres
 from monitor.state.sqlite import SqliteState
 from monitor.store.sqlite import SqliteStore
 
@@ -108,8 +109,6 @@ def state_address(settings: Settings) -> tuple[str, str | None]:
     url = settings.state.url.get_secret_value()
     if not url:
         return "", None
-    for package in ("sqlalchemy", "psycopg"):
-        require(package, "postgres", "state.url")
     file = settings.state.password_file
     return url, secret(None, file, "state.password") if file is not None else None
 
@@ -160,9 +159,7 @@ async def open_storage(settings: Settings, clock: Clock, *, guest: bool = False)
             store = await SqliteStore.open(directory, clock=clock)
         stack.push_async_callback(store.close)
         if url:
-            from monitor.state.postgres import PostgresState
-
-            state = await PostgresState.open(url, password=password, guest=guest)
+            state = await open_postgres(url, password=password, guest=guest)
         else:
             assert directory is not None
             state = await SqliteState.open(directory)
