@@ -210,7 +210,7 @@ def _ask(config: KafkaConfig, work: Callable[[Any], ResultT], *, group: str = ""
     admin = open_client(KafkaAdminClient, config)
     try:
         return work(admin)
-    except (kafka_errors.KafkaError, OSError, RuntimeError) as error:
+    except (kafka_errors.KafkaError, OSError, RuntimeError, ValueError) as error:
         raise explain(error, config, group=group) from error
     finally:
         admin.close()
@@ -293,7 +293,11 @@ def _carry_out(admin: Any, step: TopicStep, *, add_partitions: bool) -> bool:
         except kafka_errors.TopicAlreadyExistsError:  # somebody was faster: the next comparison tells what differs
             return False
     elif step.action is TopicAction.ALTER:
-        admin.alter_configs([ConfigResource("TOPIC", spec.name, configs=dict(step.changes))])
+        told = admin.alter_configs([ConfigResource("TOPIC", spec.name, configs=dict(step.changes))])
+        refused = [text for results in told.values() for text in results.values() if text != "OK"]
+        if refused:
+            hint = "Grant ALTER_CONFIGS on the topic with kafka-acls, or have its owner set what 'topics ls' tells."
+            raise StorageError(f"The settings of '{spec.name}' could not be set: {' '.join(refused)}.", hint=hint)
     elif step.action is TopicAction.GROW and add_partitions:
         admin.create_partitions({spec.name: spec.partitions})
     else:
