@@ -10,6 +10,7 @@ from monitor.core.clock import Clock
 from monitor.core.errors import StorageError
 from monitor.store.elastic_client import ElasticClient, path
 from monitor.store.elastic_config import ElasticConfig
+from monitor.store.elastic_disk import Watermarks
 from monitor.store.elastic_errors import RefusedError
 from monitor.store.elastic_skew import measure
 from monitor.store.elastic_template import (
@@ -26,8 +27,11 @@ from monitor.store.elastic_template import (
 )
 
 APPLY = "Run 'riskwire store apply'."
-DISK_LOW = 0.15
-"""Share of a node's disk; below it Elasticsearch stops placing shards there (watermark.low is 85 % used)."""
+_PASSED = {
+    "low": "no more shards are placed there",
+    "high": "shards are moved away from there",
+    "flood_stage": "indices with a shard there take no writes",
+}
 SKEW_NOTED = 5.0
 """Seconds of clock difference that are worth a word, though harmless."""
 
@@ -200,15 +204,30 @@ async def _health(client: ElasticClient) -> list[StoreCheck]:
 
 
 async def _disk(client: ElasticClient) -> list[StoreCheck]:
+    """Each node's disk by the cluster's own watermarks."""
     shown = {"filter_path": "nodes.*.name,nodes.*.fs.total"}
     answer = await client.request("GET", "/_nodes/stats/fs", params=shown)
+    try:
+        settings = await client.request(
+            "GET",
+            "/_cluster/settings",
+            params={"include_defaults": "true", "filter_path": "*.cluster.routing.allocation.disk"},
+        )
+    except RefusedError:  # to see them is a right that no role needs
+        settings = {}
+    marks = Watermarks.of(settings)
     found = []
     for node in answer.get("nodes", {}).values():
         total = node.get("fs", {}).get("total", {})
         size, free = int(total.get("total_in_bytes", 0)), int(total.get("available_in_bytes", 0))
-        if size and free / size < DISK_LOW:
-            text = f"Node {node.get('name', '?')} has {free / 1e9:.0f} GB left of {size / 1e9:.0f}."
-            found.append(_warn("disk", text, "Add space, or shorten retention.articles_days."))
+        stage = marks.passed(free, size) if size else None
+        if stage is not None:
+            text = f"Node {node.get('name', '?')} has {free / 1e9:.0f} GB left of {size / 1e9:.0f}: {_PASSED[stage]}."
+            tell = _fail if stage == "flood_stage" else _warn
+            found.append(tell("disk", text, "Add space, or shorten retention.articles_days."))
+    if not marks.enabled:
+        hint = "Set cluster.routing.allocation.disk.threshold_enabled to true, or watch the disks yourself."
+        found.append(_warn("disk", "The cluster does not look at its disks: a full one would corrupt shards.", hint))
     return found or [_ok("disk", "Every node has space.")]
 
 
