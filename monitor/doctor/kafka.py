@@ -8,10 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from kafka.errors import AuthorizationError
+from kafka import KafkaAdminClient
+from kafka.errors import AuthorizationError, KafkaError
 
 from monitor.bus.kafka_admin import KafkaAdmin
+from monitor.bus.kafka_client import open_client
 from monitor.bus.kafka_config import KafkaConfig
+from monitor.bus.kafka_errors import explain
 from monitor.bus.kafka_topics import (
     ClusterInfo,
     TopicAction,
@@ -175,11 +178,37 @@ def _list(numbers: Sequence[int]) -> str:
 
 def _rights(config: KafkaConfig) -> list[Verdict]:
     infos = {info.name: info for info in describe_topics(config)}
-    return [
+    found = [
         judge_rights(infos[config.name(topic)], needs, config)
         for topic, needs in _RIGHTS.items()
         if config.name(topic) in infos and not infos[config.name(topic)].missing
     ]
+    return [*found, judge_group_rights(config.name(SCORE_GROUP), _group_operations(config), config)]
+
+
+def _group_operations(config: KafkaConfig) -> Sequence[str] | None:
+    """What this login may do with the group that scores; None when the cluster does not tell."""
+    name = config.name(SCORE_GROUP)
+    admin = open_client(KafkaAdminClient, config)
+    try:
+        told = admin.describe_groups([name])[name]
+    except (KafkaError, OSError, RuntimeError) as error:
+        raise explain(error, config, group=name) from error
+    finally:
+        admin.close()
+    operations: Sequence[str] | None = told.get("authorized_operations")
+    return [] if told["error"] and "Authorization" in told["error"] else operations
+
+
+def judge_group_rights(name: str, operations: Sequence[str] | None, config: KafkaConfig) -> Verdict:
+    """Whether this login may be a member of the group that scores."""
+    part = f"kafka: rights on {name}"
+    if operations is None:
+        return ok(part, "The cluster does not say what this login may do with the group.")
+    if "READ" in operations:
+        return ok(part, "This login may join the group.")
+    finding = "This login may not READ with this group: role score cannot work with it."
+    return warn(part, finding, _grant(name, ["READ", "DESCRIBE"], config, kind="group"))
 
 
 def judge_rights(info: TopicInfo, needs: dict[str, str], config: KafkaConfig) -> Verdict:
@@ -201,12 +230,12 @@ def judge_rights(info: TopicInfo, needs: dict[str, str], config: KafkaConfig) ->
     return verdict(part, finding, _grant(info.name, missing, config))
 
 
-def _grant(topic: str, rights: Sequence[str], config: KafkaConfig) -> str:
+def _grant(name: str, rights: Sequence[str], config: KafkaConfig, *, kind: str = "topic") -> str:
     who = config.username or config.oauth_client_id or "NAME"
     operations = " ".join(f"--operation {right.capitalize()}" for right in rights)
     return (
         f"kafka-acls --bootstrap-server {config.bootstrap[0]} --add --allow-principal User:{who} {operations} "
-        f"--topic {topic}"
+        f"--{kind} {name}"
     )
 
 

@@ -31,6 +31,7 @@ from monitor.doctor.examination import examine
 from monitor.doctor.kafka import (
     judge_brokers,
     judge_group,
+    judge_group_rights,
     judge_rights,
     judge_state,
     judge_step,
@@ -239,3 +240,12 @@ async def test_a_login_that_may_not_read_settings_is_no_failure(
     found = await _ask(config)
     assert found["topics"].status == "warn"
     assert "DESCRIBE_CONFIGS" in found["topics"].finding
+
+
+@pytest.mark.parametrize(
+    ("operations", "status"), [(None, "ok"), (["READ", "DESCRIBE"], "ok"), (["DESCRIBE"], "warn"), ([], "warn")]
+)
+def test_the_right_to_join_the_group(operations: list[str] | None, status: str) -> None:
+    verdict = judge_group_rights("rw.score", operations, KafkaConfig(bootstrap=("b1:9092",)))
+    assert verdict.status == status
+    assert ("--operation Read --operation Describe --group rw.score" in verdict.advice) == (status == "warn")
