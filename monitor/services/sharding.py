@@ -20,20 +20,16 @@ from datetime import timedelta
 import structlog
 
 from monitor.core.errors import ConflictError, LeaseLostError, StorageError
-from monitor.core.ids import digest
 from monitor.core.ports import StateStore
 from monitor.core.types import JSON, Change, Expect, Put
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.membership import MEMBER_KIND, Member, Membership
+from monitor.services.ownership import OWNER_KIND, Owners, in_batches, rendezvous
 from monitor.services.steady import Steady, SteadyClock, end, nap, passing
 
-OWNER_KIND = "owner"
 SWEEP = 4
 """Lease times between two readings of all owner documents, for what went astray."""
-BATCH = 200
-"""Owner documents changed in one transaction."""
-PAGE = 1000
 
 Gained = Callable[[Mapping[str, float | None]], Awaitable[None]]
 """Told which keys are this process's from now on, with the seconds that the last owner would have waited before its
@@ -43,13 +39,6 @@ Lost = Callable[[Collection[str]], Mapping[str, float]]
 time of day: the next owner's clock may be another)."""
 
 _log = structlog.get_logger("sharding")
-
-
-def rendezvous(key: str, members: Iterable[Member]) -> str | None:
-    """The id of the member with the highest random weight for ``key`` (Thaler and Ravishankar 1998) among those that
-    can take it, by the name that survives a restart. None when nobody can."""
-    able = [member for member in members if key in member.keys]
-    return max(able, key=lambda member: (digest(member.instance, key), member.id)).id if able else None
 
 
 class Sharding:
@@ -73,6 +62,7 @@ class Sharding:
         self._membership = Membership(
             state, group=group, instance=instance, keys=self.keys, lease_seconds=lease_seconds, steady=self._steady
         )
+        self._owners = Owners(state, group)
         self._metrics = metrics
         self._health = health
         self._failed = metrics.lease_renewals_failed.labels(group)
@@ -113,7 +103,7 @@ class Sharding:
         """The condition of every write for ``key``. Raises LeaseLostError when it is not this process's."""
         if key not in self._owned:
             raise LeaseLostError(f"'{key}' is not this process's.")
-        return Expect(kind=OWNER_KIND, key=self._place(key), value=self._owned[key])
+        return Expect(kind=OWNER_KIND, key=self._owners.place(key), value=self._owned[key])
 
     @asynccontextmanager
     async def holding(self, key: str) -> AsyncIterator[None]:
@@ -265,7 +255,7 @@ class Sharding:
 
     async def _sweep(self, wanted: frozenset[str]) -> None:
         """Finds what is this process's without its knowing: a claim that arrived after its answer was given up."""
-        for key, document in (await self._owners()).items():
+        for key, document in (await self._owners.all()).items():
             mine = document["owner"] == self._membership.id
             if mine and key not in self._owned and key not in self._parting and key not in wanted:
                 self._parting[key] = (document, None)
@@ -300,19 +290,19 @@ class Sharding:
             for key in keys:
                 document, wait = self._parting[key]
                 free: Mapping[str, JSON] = {"owner": "", "token": document["token"], "wait": wait}
-                changes.append(Put(kind=OWNER_KIND, key=self._place(key), value=free))
-            given = [Expect(kind=OWNER_KIND, key=self._place(key), value=self._parting[key][0]) for key in keys]
+                changes.append(Put(kind=OWNER_KIND, key=self._owners.place(key), value=free))
+            given = [Expect(kind=OWNER_KIND, key=self._owners.place(key), value=self._parting[key][0]) for key in keys]
             await self._state.apply(changes, given=given)
             for key in keys:
                 del self._parting[key]
 
-        refused = await _in_batches(sorted(self._parting), give)
+        refused = await in_batches(sorted(self._parting), give)
         for key in refused:  # another's already, or freed by an attempt whose answer was lost
             self._parting.pop(key, None)
 
     async def _claim(self, missing: Sequence[str], members: Sequence[Member]) -> None:
         present = {member.id for member in members}
-        documents = await self._owners_of(missing)
+        documents = await self._owners.some(missing)
         takes: dict[str, tuple[Mapping[str, JSON], list[Expect], float | None]] = {}
         for key in missing:
             document = documents.get(key)
@@ -320,7 +310,7 @@ class Sharding:
             own = owner == self._membership.id
             if owner in present and not own:
                 continue  # it will be given back
-            given = [Expect(kind=OWNER_KIND, key=self._place(key), value=document)]
+            given = [Expect(kind=OWNER_KIND, key=self._owners.place(key), value=document)]
             if owner and not own:
                 given.append(Expect(kind=MEMBER_KIND, key=self._membership.place(owner), value=None))
             mine: Mapping[str, JSON] = {
@@ -334,7 +324,7 @@ class Sharding:
             given = {(expect.kind, expect.key): expect for key in keys for expect in takes[key][1]}
             member = self._membership.fence
             given[member.kind, member.key] = member
-            changes = [Put(kind=OWNER_KIND, key=self._place(key), value=takes[key][0]) for key in keys]
+            changes = [Put(kind=OWNER_KIND, key=self._owners.place(key), value=takes[key][0]) for key in keys]
             try:
                 await self._state.apply(changes, given=list(given.values()))
             except ConflictError:
@@ -344,26 +334,7 @@ class Sharding:
             for key in keys:
                 self._own(key, takes[key][0], takes[key][2])
 
-        await _in_batches(sorted(takes), take)
-
-    async def _owners_of(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, JSON]]:
-        if len(keys) > 10:
-            return await self._owners()
-        found = {key: await self._state.get(OWNER_KIND, self._place(key)) for key in keys}
-        return {key: document for key, document in found.items() if document is not None}
-
-    async def _owners(self) -> Mapping[str, Mapping[str, JSON]]:
-        begin = after = self._place("")
-        documents: dict[str, Mapping[str, JSON]] = {}
-        while True:
-            rows = await self._state.list(OWNER_KIND, after=after, limit=PAGE)
-            for place, document in rows:
-                if not place.startswith(begin):
-                    return documents
-                documents[place.removeprefix(begin)] = document
-                after = place
-            if len(rows) < PAGE:
-                return documents
+        await in_batches(sorted(takes), take)
 
     def _own(self, key: str, document: Mapping[str, JSON], wait: float | None) -> None:
         self._owned[key] = document
@@ -423,28 +394,6 @@ class Sharding:
         self._failed.inc()
         _log.warning("state_store_away", member=self._membership.id, error=str(error))
 
-    def _place(self, key: str) -> str:
-        return f"{self._membership.group}/{key}"
-
 
 async def _nothing(_names: Mapping[str, float | None]) -> None:
     """Nobody is to be told."""
-
-
-async def _in_batches(keys: Sequence[str], change: Callable[[Sequence[str]], Awaitable[None]]) -> list[str]:
-    """Changes keys in as few transactions as their conditions allow; returns those whose own condition is not so."""
-    refused: list[str] = []
-    todo = [list(keys[start : start + BATCH]) for start in range(0, len(keys), BATCH)]
-    while todo:
-        batch = todo.pop(0)
-        try:
-            await change(batch)
-        except LeaseLostError:
-            raise
-        except ConflictError:
-            if len(batch) == 1:
-                refused += batch
-            else:
-                middle = len(batch) // 2
-                todo[:0] = [batch[:middle], batch[middle:]]
-    return refused

@@ -12,7 +12,8 @@ from monitor.core.types import Put
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.leases import FencedState, Lease
-from monitor.services.sharding import OWNER_KIND, Sharding
+from monitor.services.ownership import OWNER_KIND
+from monitor.services.sharding import Sharding
 
 
 class HandSteady:

@@ -17,7 +17,8 @@ from monitor.core.types import Put
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.membership import Member, Membership
-from monitor.services.sharding import OWNER_KIND, Sharding, rendezvous
+from monitor.services.ownership import OWNER_KIND, rendezvous
+from monitor.services.sharding import Sharding
 
 KEYS = tuple(f"feed-{n}" for n in range(300))
 

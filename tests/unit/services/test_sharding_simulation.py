@@ -8,7 +8,8 @@ from simulation import LEASE, Poller, Trouble, World, rates, simulate, troubles
 
 from monitor.core.types import Put
 from monitor.services.ingest import IngestService
-from monitor.services.sharding import OWNER_KIND, SWEEP
+from monitor.services.ownership import OWNER_KIND
+from monitor.services.sharding import SWEEP
 from monitor.services.topics import ARTICLES
 
 SOURCES = tuple(f"feed-{n}" for n in range(9))
