@@ -22,6 +22,7 @@ from monitor.store.elastic_template import (
     installed_template,
     offered,
     policy,
+    same_policy,
     setting,
     template,
 )
@@ -157,7 +158,7 @@ async def _lifecycle(client: ElasticClient) -> list[StoreCheck]:
     has = (answer or {}).get(name)
     if has is None:
         return [_fail("lifecycle", f"There is no lifecycle policy '{name}'.", APPLY)]
-    if has.get("policy", {}).get("phases") != policy(client.config)["policy"]["phases"]:
+    if not same_policy(has, policy(client.config)):
         return [_warn("lifecycle", f"Lifecycle policy '{name}' is not as configured.", APPLY)]
     explained = await client.find("GET", path(client.config.pattern, "_ilm", "explain"), only_errors="true")
     stuck = sorted((explained or {}).get("indices", {}))

@@ -8,11 +8,12 @@ versions 8 and 9 behave the same.
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
@@ -44,26 +45,24 @@ class ElasticClient:
         self.version: tuple[int, ...] = ()
         self._closed = False
         options: dict[str, Any] = {}
-        if config.api_key:
-            options["api_key"] = config.api_key
-        elif config.username:
-            options["basic_auth"] = (config.username, config.password)
+        if login := _login(config):
+            options["headers"] = {"authorization": login}
         if any(url.startswith("https") for url in config.urls):
             if config.fingerprint:
                 options["ssl_assert_fingerprint"] = config.fingerprint.replace(":", "").strip()
             else:
                 options["ssl_context"] = _trust(config)
-        try:
-            self._client = AsyncElasticsearch(
-                [_with_port(url) for url in config.urls],
-                request_timeout=config.timeout,
-                max_retries=len(config.urls) - 1,  # another node; never the same one, whose answer is ours to judge
-                retry_on_status=(),
-                retry_on_timeout=False,
-                **options,
-            )
-        except ValueError as error:
-            raise ConfigError(f"elastic: {error}.", hint="See docs/elastic.md.") from None
+        self._client = AsyncElasticsearch(
+            [_with_port(url) for url in config.urls],
+            request_timeout=config.timeout,
+            # Another node; with one node once more, because an idle connection may have been closed meanwhile.
+            max_retries=max(1, len(config.urls) - 1),
+            retry_on_status=(),
+            retry_on_timeout=False,
+            **options,
+        )
+        # What became of a bulk is judged item by item before any of it is sent again.
+        self._bulk = self._client.options(max_retries=len(config.urls) - 1)
 
     @classmethod
     async def connect(cls, config: ElasticConfig) -> Self:
@@ -104,7 +103,7 @@ class ElasticClient:
 
     async def lines(self, target: str, body: Sequence[bytes], *, params: Mapping[str, object] | None = None) -> Answer:
         """Sends newline-delimited JSON (bulk)."""
-        return await self._send("POST", target, body, params, _LINES)
+        return await self._send("POST", target, body, params, _LINES, client=self._bulk)
 
     async def find(self, method: str, target: str, body: object = None, **params: object) -> Answer | None:
         """As :meth:`request`; None when the cluster answers 404."""
@@ -116,12 +115,19 @@ class ElasticClient:
             raise
 
     async def _send(
-        self, method: str, target: str, body: object, params: Mapping[str, object] | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        body: object,
+        params: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        *,
+        client: AsyncElasticsearch | None = None,
     ) -> Answer:
         if self._closed:
             raise StorageError("The article store is closed.")
         try:
-            answer = await self._client.perform_request(
+            answer = await (client or self._client).perform_request(
                 method, target, params=params or None, headers=headers, body=body
             )
         except ApiError as error:
@@ -146,13 +152,20 @@ class ElasticClient:
 
 def _with_port(url: str) -> str:
     """The client asks for an explicit port; 9200 is Elasticsearch's, for https behind a proxy it is 443."""
-    from urllib.parse import urlsplit
-
     parts = urlsplit(url)
     if parts.port is not None:
         return url
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}:{443 if parts.scheme == 'https' else 9200}{parts.path}"
+
+
+def _login(config: ElasticConfig) -> str:
+    """The Authorization header; empty without a login. Basic logins go as UTF-8 (RFC 7617), which the client cannot."""
+    if config.api_key:
+        return f"ApiKey {config.api_key}"
+    if config.username:
+        return f"Basic {base64.b64encode(f'{config.username}:{config.password}'.encode()).decode()}"
+    return ""
 
 
 def _trust(config: ElasticConfig) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +58,12 @@ class ElasticConfig:
                 )
         if self.api_key and self.username:
             raise ConfigError("elastic has both an API key and a username.", hint="Keep one of them.")
+        if not (self.api_key.isascii() and self.api_key.isprintable()) or " " in self.api_key:
+            raise ConfigError("elastic.api_key is no API key.", hint="It is the 'encoded' value of the created key.")
+        if ":" in self.username:
+            raise ConfigError("elastic.username holds a colon, which no basic login can.")
+        if self.fingerprint and not re.fullmatch(r"[0-9a-fA-F]{64}", self.fingerprint.replace(":", "").strip()):
+            raise ConfigError("elastic.fingerprint is no SHA-256 fingerprint.", hint="64 hexadecimal digits.")
         if self.fingerprint and self.ca_file is not None:
             raise ConfigError("elastic has both fingerprint and ca_file.", hint="Keep one of them.")
 

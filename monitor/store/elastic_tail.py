@@ -216,7 +216,8 @@ class _View:
             "aggs": {"check": {"sum": {"field": "arrival_check"}}},
         })  # fmt: skip
         # A sum of 31-bit numbers is exact in a double for four million articles.
-        return Tally(int(answer["hits"]["total"]["value"]), int(answer["aggregations"]["check"]["value"] or 0))
+        check = answer.get("aggregations", {}).get("check", {}).get("value")  # none when every index is gone
+        return Tally(int(answer["hits"]["total"]["value"]), int(check or 0))
 
     async def ids(self, after: int, upto: int) -> list[Mapping[str, Any]]:
         """Ids and arrivals in (after, upto], in order."""

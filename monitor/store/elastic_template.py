@@ -111,7 +111,8 @@ def policy(config: ElasticConfig) -> dict[str, Any]:
     if config.retention_days:
         # A month's index also holds articles whose date moved to a later month: one more month is left to them.
         phases["delete"] = {"min_age": f"{config.retention_days + 31}d", "actions": {"delete": {}}}
-    return {"policy": {"_meta": {"description": "Articles of Riskwire.", "version": VERSION}, "phases": phases}}
+    meta = {"description": "Articles of Riskwire.", "version": VERSION, "digest": _digest(phases)}
+    return {"policy": {"_meta": meta, "phases": phases}}
 
 
 async def installed(client: ElasticClient) -> Mapping[str, Any] | None:
@@ -161,10 +162,19 @@ async def _apply_policy(client: ElasticClient) -> bool:
     name = client.config.alias
     wanted = policy(client.config)
     found = await client.find("GET", path("_ilm", "policy", name))
-    if found and found.get(name, {}).get("policy", {}).get("phases") == wanted["policy"]["phases"]:
+    if found and same_policy(found.get(name, {}), wanted):
         return False
     await client.request("PUT", path("_ilm", "policy", name), wanted)
     return True
+
+
+def same_policy(has: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a lifecycle policy is ours and unchanged. The cluster adds defaults to what it is given, so the digest is
+    compared, and of the phases what was asked for."""
+    policy: Mapping[str, Any] = has.get("policy", {})
+    same = policy.get("_meta", {}).get("digest") == wanted["policy"]["_meta"]["digest"]
+    phases = policy.get("phases", {})
+    return same and set(phases) == set(wanted["policy"]["phases"]) and not differs(phases, wanted["policy"]["phases"])
 
 
 async def existing(client: ElasticClient) -> dict[str, Mapping[str, Any]]:
