@@ -17,6 +17,7 @@ from monitor.store.elastic_template import (
     VERSION,
     Offer,
     differs,
+    drift,
     existing,
     fields_for,
     installed_template,
@@ -119,23 +120,13 @@ async def _template(client: ElasticClient) -> list[StoreCheck]:
     wanted = template(config, remembered)
     if meta.get("digest") != wanted["_meta"]["digest"]:
         found.append(_warn("template", "Shards, replicas, refresh or mapping differ from the configuration.", APPLY))
-    if drift := _drift(has, wanted):
-        found.append(_fail("template", f"It was changed by hand: {', '.join(drift)}.", APPLY))
+    if changed := drift(has, wanted):
+        found.append(_fail("template", f"It was changed by hand: {', '.join(changed)}.", APPLY))
     if stranger := await _overruled(client, wanted):
         found.append(
             _fail("template", stranger, f"Remove the other template or give it a priority below {has.get('priority')}.")
         )
     return found or [_ok("template", f"Index template '{config.alias}' version {VERSION}, {remembered.chinese}.")]
-
-
-def _drift(has: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Fields whose mapping in the template is not ours."""
-    mappings = has.get("template", {}).get("mappings", {})
-    fields = wanted["template"]["mappings"]["properties"]
-    drift = [name for name in fields if differs(mappings.get("properties", {}).get(name), fields[name])]
-    if str(mappings.get("dynamic")) != "strict":
-        drift.append("dynamic")
-    return drift
 
 
 async def _overruled(client: ElasticClient, wanted: Mapping[str, Any]) -> str:
@@ -179,8 +170,8 @@ async def _indices(client: ElasticClient) -> list[StoreCheck]:
     for name, index in indices.items():
         fields = fields_for(index, wanted)
         has = index.get("mappings", {}).get("properties", {})
-        if drift := [field for field in fields if differs(has.get(field), fields[field])]:
-            found.append(_fail("indices", f"The mapping of {name} differs in: {', '.join(drift)}.", APPLY))
+        if wrong := [field for field in fields if differs(has.get(field), fields[field])]:
+            found.append(_fail("indices", f"The mapping of {name} differs in: {', '.join(wrong)}.", APPLY))
         if config.alias not in index.get("aliases", {}):
             found.append(_fail("indices", f"{name} is not under the alias '{config.alias}': nobody reads it.", APPLY))
         if setting(index, "blocks.write") == "true":

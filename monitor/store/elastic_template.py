@@ -148,8 +148,8 @@ async def apply_with(client: ElasticClient) -> ApplyReport:
     if offer.lifecycle and await _apply_policy(client):
         changes.append(f"lifecycle policy {config.alias}")
     wanted = template(config, offer)
-    meta = await installed(client)
-    if meta is None or meta.get("digest") != wanted["_meta"]["digest"]:
+    has = await installed_template(client)
+    if has is None or has.get("_meta", {}).get("digest") != wanted["_meta"]["digest"] or drift(has, wanted):
         await client.request("PUT", path("_index_template", config.alias), wanted)
         changes.append(f"index template {config.alias}")
     await _apply_to_indices(client, wanted, changes, warnings)
@@ -199,6 +199,14 @@ def differs(has: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
         return not isinstance(has, Mapping) or any(differs(has.get(name), value) for name, value in wanted.items())
     return bool(str(has).lower() != str(wanted).lower())
+
+
+def drift(has: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What of an installed template's mappings is not as wanted."""
+    mappings = has.get("template", {}).get("mappings", {})
+    fields = wanted["template"]["mappings"]["properties"]
+    found = [name for name in fields if differs(mappings.get("properties", {}).get(name), fields[name])]
+    return found if str(mappings.get("dynamic")) == "strict" else [*found, "dynamic"]
 
 
 def setting(index: Mapping[str, Any], name: str) -> str:
