@@ -17,9 +17,9 @@ from kafka.admin import ConfigResource
 
 from monitor.bus.kafka_client import open_client, unpark
 from monitor.bus.kafka_config import KafkaConfig
-from monitor.bus.kafka_errors import KafkaUnreachableError, explain, missing_topic
+from monitor.bus.kafka_errors import explain, missing_topic
 from monitor.bus.kafka_record import decode
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 from monitor.core.types import Delivery, Lag
 
 ResultT = TypeVar("ResultT")
@@ -88,7 +88,7 @@ class KafkaAdmin:
                 except (kafka_errors.KafkaError, StorageError, OSError, RuntimeError) as error:
                     told = explain(error, self._config, topic=topic, group=group)
                     self._drop()
-                    if not isinstance(told, KafkaUnreachableError) or time.monotonic() > deadline:
+                    if not isinstance(told, UnavailableError) or time.monotonic() > deadline:
                         raise told from error
                 if self._closing.wait(_RETRY_SECONDS):
                     raise told

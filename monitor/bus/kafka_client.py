@@ -18,13 +18,13 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from monitor.bus.kafka_config import KafkaConfig, client_kwargs
 from monitor.bus.kafka_errors import explain
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 
 _log = structlog.get_logger("kafka")
 
 ClientT = TypeVar("ClientT")
 
-LOG_SECONDS = 10.0
+LOG_SECONDS = 30.0
 """A client that cannot connect says so this often."""
 
 FINAL = (
@@ -139,8 +139,10 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
 
     def update_backoff(self, node_id: Any) -> Any:
         backoff = super().update_backoff(node_id)
-        if not self._connecting and self.cluster.is_bootstrap(node_id) and isinstance(self._wire.failure, FINAL):
-            raise self._wire.failure
+        failure = self._wire.failure
+        final = isinstance(failure, FINAL) and not isinstance(failure, UnavailableError)
+        if not self._connecting and self.cluster.is_bootstrap(node_id) and failure is not None and final:
+            raise failure
         return backoff
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from kafka import errors as kafka_errors
 
 from monitor.bus.kafka_config import KafkaConfig
-from monitor.core.errors import RecordError, RiskwireError, StorageError
+from monitor.core.errors import RecordError, RiskwireError, StorageError, UnavailableError
 
 APPLY = "Create it with 'riskwire topics apply'."
 
 
-class KafkaUnreachableError(StorageError):
+class KafkaUnreachableError(UnavailableError):
     """No broker answers at present; the same call may succeed later."""
 
 
@@ -63,11 +63,6 @@ def explain(error: BaseException, config: KafkaConfig, *, topic: str = "", group
             "Lower kafka.replication (and kafka.min_insync) or add brokers.",
         ),
         (
-            (kafka_errors.NotEnoughReplicasError, kafka_errors.NotEnoughReplicasAfterAppendError),
-            f"{where} has fewer copies in sync of {_quoted(topic) or 'a topic'} than min.insync.replicas asks for.",
-            "Bring the missing brokers back; what is unpublished is tried again.",
-        ),
-        (
             (kafka_errors.PolicyViolationError, kafka_errors.InvalidConfigurationError),
             f"{where} refused the topic's settings: {_text(error)}",
             "Ask whoever runs the cluster, and adapt [kafka].",
@@ -85,6 +80,11 @@ def explain(error: BaseException, config: KafkaConfig, *, topic: str = "", group
     ):
         if isinstance(error, kinds):
             return StorageError(message, hint=hint)
+    if isinstance(error, kafka_errors.NotEnoughReplicasError | kafka_errors.NotEnoughReplicasAfterAppendError):
+        return KafkaUnreachableError(
+            f"{where} has fewer copies in sync of {_quoted(topic) or 'a topic'} than min.insync.replicas asks for.",
+            hint="Bring the missing brokers back; what is unpublished is tried again.",
+        )
     if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
         return RecordError(
             f"A record is larger than the topic {_quoted(topic)} takes.",

@@ -22,7 +22,7 @@ from monitor.bus.kafka_client import FINAL, open_client, unpark
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_errors import KafkaUnreachableError, explain
 from monitor.bus.kafka_record import decode
-from monitor.core.errors import RiskwireError, StorageError
+from monitor.core.errors import RiskwireError, StorageError, UnavailableError
 
 _log = structlog.get_logger("kafka")
 
@@ -169,7 +169,7 @@ class Member:
         while self._stopped is None:
             try:
                 consumer = self._make()
-            except KafkaUnreachableError as error:
+            except UnavailableError as error:
                 if not self.joined:
                     raise
                 _log.warning("kafka_unreachable", doing="rejoin", group=self._group, reason=str(error))
@@ -216,7 +216,7 @@ class Member:
                 unpark(consumer)
                 # Without room the partitions are all paused: then nothing comes, whatever is allowed.
                 found = consumer.poll(timeout_ms=wait, max_records=max(1, room))
-            except kafka_errors.RetriableError as error:
+            except (kafka_errors.RetriableError, UnavailableError) as error:
                 _log.warning("kafka_poll_failed", group=self._group, reason=repr(error))
                 self._wake.wait(RETRY_SECONDS)
                 found = {}
@@ -250,7 +250,7 @@ class Member:
             }
             try:
                 consumer.commit(offsets, timeout_ms=int(COMMIT_SECONDS * 1000))
-            except (*_NOT_MEMBER, kafka_errors.RetriableError) as error:
+            except (*_NOT_MEMBER, kafka_errors.RetriableError, UnavailableError) as error:
                 self._put_back(requests, error)
                 return
             except BaseException as error:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from monitor.bus.kafka_config import Secret, ssl_context
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 
 if TYPE_CHECKING:
     from monitor.bus.kafka_config import KafkaConfig
@@ -63,7 +63,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """A token that is still good. Raises StorageError."""
+        """A token that is still good. Raises StorageError; UnavailableError when trying again may help."""
         with self._lock:
             if time.monotonic() >= self._renew_at:
                 self._fetch()
@@ -97,9 +97,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._renew_at = asked + max(life - MARGIN, life * 0.8 if life < 5 * MARGIN else 0.0)
 
     def _failed(self, reason: str, *, denied: bool = False) -> StorageError:
-        hint = (
-            "Check kafka.oauth_client_id, the client secret and kafka.oauth_scope."
-            if denied
-            else "Check kafka.oauth_token_url and that the server can be reached."
-        )
-        return StorageError(f"The token server {self._host} gave no token for Kafka: {reason}.", hint=hint)
+        message = f"The token server {self._host} gave no token for Kafka: {reason}."
+        if denied:
+            hint = "Check kafka.oauth_client_id, the client secret and kafka.oauth_scope."
+            return StorageError(message, hint=hint)
+        return UnavailableError(message, hint="Check kafka.oauth_token_url and that the server can be reached.")

@@ -17,7 +17,7 @@ from monitor.bus.kafka_client import open_client
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_errors import KafkaUnreachableError, explain
 from monitor.bus.kafka_record import Message
-from monitor.core.errors import RiskwireError, StorageError
+from monitor.core.errors import RiskwireError, StorageError, UnavailableError
 
 _log = structlog.get_logger("kafka")
 
@@ -63,10 +63,12 @@ class Publisher:
                 await tally.result
         except TimeoutError:
             error: BaseException = kafka_errors.KafkaTimeoutError("no answer")
-        except (kafka_errors.KafkaError, OSError, RuntimeError) as failed:
+        except (kafka_errors.KafkaError, RiskwireError, OSError, RuntimeError) as failed:
             error = failed
         else:
             return
+        if isinstance(error, kafka_errors.IllegalStateError):  # another call's failure ended the producer of both
+            error = kafka_errors.KafkaTimeoutError("the producer was given up")
         told = explain(error, self._config, topic=topic)
         if isinstance(told, StorageError) and not self._closing.is_set():
             # After a batch was given up, an idempotent producer may refuse everything else; a new one begins anew.
@@ -76,7 +78,7 @@ class Publisher:
     def _failed(self, told: RiskwireError, topic: str, count: int) -> RiskwireError:
         if self._closing.is_set() and isinstance(told, StorageError):
             return StorageError(f"The bus was closed before {count} records for '{topic}' were confirmed.")
-        if isinstance(told, KafkaUnreachableError):
+        if isinstance(told, UnavailableError):
             return KafkaUnreachableError(
                 f"{count} records for '{topic}' were not confirmed within {self._config.delivery_timeout:g} seconds: "
                 f"{told.message}",
@@ -103,7 +105,7 @@ class Publisher:
                 raise StorageError("The bus was closed already.")
             try:
                 self._producer = self._make()
-            except KafkaUnreachableError as error:
+            except UnavailableError as error:
                 if time.monotonic() > deadline:
                     raise
                 _log.warning("kafka_unreachable", doing="publish", reason=str(error))

@@ -7,7 +7,7 @@ from kafka import errors as kafka_errors
 
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_errors import KafkaUnreachableError, explain
-from monitor.core.errors import RecordError, StorageError
+from monitor.core.errors import RecordError, StorageError, UnavailableError
 
 CONFIG = KafkaConfig(bootstrap=("k1:9092", "k2:9092"), security="sasl_ssl", username="wire", password="hush")
 
@@ -75,6 +75,7 @@ def test_a_record_is_to_blame_for_its_size() -> None:
 def test_what_may_mend_by_itself_is_told_apart() -> None:
     for error in (kafka_errors.KafkaTimeoutError("x"), kafka_errors.NodeNotReadyError("x"), OSError("x")):
         assert isinstance(explain(error, CONFIG), KafkaUnreachableError)
+    assert isinstance(explain(kafka_errors.NotEnoughReplicasError("x"), CONFIG), UnavailableError)  # services wait
     for error in (kafka_errors.SaslAuthenticationFailedError("x"), kafka_errors.CorruptRecordError("x")):
         assert not isinstance(explain(error, CONFIG), KafkaUnreachableError)
 
