@@ -273,8 +273,13 @@ def _between(after: int, upto: int) -> dict[str, Any]:
 @asynccontextmanager
 async def _point_in_time(client: ElasticClient) -> AsyncIterator[_View | None]:
     """None when there is no index yet."""
-    params = {"keep_alive": KEEP_ALIVE, "ignore_unavailable": "true", "preference": "riskwire-tail"}
-    answer = await client.find("POST", path(client.config.alias, "_pit"), **params)
+    params = {
+        "keep_alive": KEEP_ALIVE, "ignore_unavailable": "true", "allow_no_indices": "false",
+        "preference": "riskwire-tail",
+    }  # fmt: skip
+    # By the pattern of the months' names rather than their alias: it means the same, and servers are about that do not
+    # look behind an alias here (noida-db 0.2 takes one of its indices).
+    answer = await client.find("POST", path(client.config.pattern, "_pit"), **params)
     if answer is None:
         yield None
         return

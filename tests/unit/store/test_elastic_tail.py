@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from doubles import article, scored
@@ -220,6 +220,16 @@ async def test_articles_of_the_same_microsecond_are_not_torn_apart(world):
     world.clock.advance(10)
     given, _ = await world.read(writers[0], "", limit=1)
     assert Counter(given) == Counter(ids(*range(5), *range(10, 15)))
+
+
+async def test_articles_of_all_months_are_given(world):
+    store = await world.store(direct=True)
+    dates = [datetime(2026, month, 7, tzinfo=UTC) for month in (5, 1, 3, 3, 12)]
+    await store.put([item for number, date in enumerate(dates) for item in items(number, published_at=date)])
+    world.clock.advance(10)
+    first, position = await world.read(store, "", limit=2)
+    rest, _ = await world.read(store, position)
+    assert sorted(first + rest) == ids(0, 1, 2, 3, 4)
 
 
 async def test_more_late_articles_than_a_page_takes(world):
