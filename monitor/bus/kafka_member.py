@@ -329,7 +329,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 class _Assignor(CooperativeStickyAssignor):  # type: ignore[misc]
     """Claims what is really held. kafka-python's own goes on claiming what it was last assigned even after the member
-    fell out of the group; the partition's new owner and the claim then block each other, and nobody reads it."""
+    fell out of the group; it may then be given a partition back before its new reader has let go of it."""
 
     def __init__(self, topic: str, claims: Claims) -> None:
         super().__init__()
