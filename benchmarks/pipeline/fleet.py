@@ -20,7 +20,7 @@ from backends import Backend
 
 MAIN = Path(__file__).with_name("__main__.py")
 _CLOSE_SECONDS = 40.0
-STALLED_SECONDS = 120.0
+STALLED_SECONDS = 60.0
 """A run that brings nothing new for so long has failed."""
 
 

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,10 +126,12 @@ def timed_storage(times: Times) -> Iterator[None]:
     @asynccontextmanager
     async def open_timed(settings: Settings, clock: Clock, **options: Any) -> AsyncIterator[app.Storage]:
         async with opened(settings, clock, **options) as storage:
-            bus: Any = _TimedBus(storage.bus, times)
-            store: Any = _TimedStore(storage.store, times)
             times.base = _cpu()
-            yield app.Storage(bus=bus, store=store, state=storage.state)
+            yield replace(
+                storage,
+                given_bus=_TimedBus(storage.given_bus, times) if storage.given_bus is not None else None,
+                given_store=_TimedStore(storage.given_store, times) if storage.given_store is not None else None,
+            )
 
     app.open_storage = open_timed
     try:
