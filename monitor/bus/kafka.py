@@ -18,7 +18,7 @@ import structlog
 
 from monitor.bus.kafka_admin import BROWSE_LIMIT, KafkaAdmin
 from monitor.bus.kafka_config import KafkaConfig
-from monitor.bus.kafka_publisher import Publisher
+from monitor.bus.kafka_publisher import Publisher, require_codec
 from monitor.bus.kafka_record import encode
 from monitor.bus.kafka_subscription import KafkaSubscription
 from monitor.bus.kafka_topics import describe_cluster
@@ -54,6 +54,7 @@ class KafkaBus:
         """Checks that the cluster answers. ``clock`` is not used for the records' place in retention: brokers delete
         by real time. Raises StorageError that says what to do, ConfigError for unusable files."""
         del clock
+        require_codec(config)
         info = await asyncio.to_thread(describe_cluster, config)
         _log.info("kafka_opened", cluster=info.id, version=info.version, brokers=len(info.brokers))
         return cls(config)

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
-from kafka import KafkaProducer
+from kafka import KafkaProducer, codec
 from kafka import errors as kafka_errors
 
 from monitor.bus.kafka_client import open_client
 from monitor.bus.kafka_config import KafkaConfig
 from monitor.bus.kafka_errors import KafkaUnreachableError, explain
 from monitor.bus.kafka_record import Message
-from monitor.core.errors import RiskwireError, StorageError, UnavailableError
+from monitor.core.errors import ConfigError, RiskwireError, StorageError, UnavailableError
 
 _log = structlog.get_logger("kafka")
 
@@ -29,6 +29,23 @@ BATCH_BYTES = 128 * 1024
 LINGER_MILLIS = 5
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
+
+
+_CODECS = {
+    "lz4": (codec.has_lz4, "lz4"),
+    "snappy": (codec.has_snappy, "python-snappy"),
+    "zstd": (codec.has_zstd, "zstandard"),
+}
+
+
+def require_codec(config: KafkaConfig) -> None:
+    """Raises ConfigError when the library of ``kafka.compression`` is not installed."""
+    there, package = _CODECS.get(config.compression, (None, ""))
+    if there is not None and not there():
+        raise ConfigError(
+            f"kafka.compression = '{config.compression}' needs a library that is not installed.",
+            hint=f"Install it with 'pip install {package}', or choose 'gzip'.",
+        )
 
 
 class Publisher:

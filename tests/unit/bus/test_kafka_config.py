@@ -10,6 +10,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from monitor.backends import KafkaSection
+from monitor.bus import kafka_publisher
 from monitor.bus.kafka_config import KafkaConfig, client_kwargs
 from monitor.bus.kafka_topics import topic_specs
 from monitor.core.errors import ConfigError
@@ -115,6 +116,16 @@ def test_what_cannot_work_is_refused(wrong: dict[str, Any], message: str) -> Non
 
 def test_a_token_server_on_this_machine_needs_no_tls() -> None:
     KafkaConfig(**OAUTH, oauth_token_url="http://127.0.0.1:8080/token")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("compression", ["lz4", "snappy", "zstd"])
+def test_a_compression_without_its_library_is_told_at_once(compression: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = KafkaConfig(compression=compression)
+    monkeypatch.setitem(kafka_publisher._CODECS, compression, (lambda: False, "the-package"))
+    with pytest.raises(ConfigError, match=rf"'{compression}'.*pip install the-package"):
+        kafka_publisher.require_codec(config)
+    monkeypatch.setitem(kafka_publisher._CODECS, compression, (lambda: True, "the-package"))
+    kafka_publisher.require_codec(config)
 
 
 def test_topics_are_specified_whole() -> None:
