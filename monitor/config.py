@@ -239,7 +239,7 @@ def _rebase(settings: Settings, folder: Path) -> Settings:
     def absolute(path: Path) -> Path:
         return path if path.is_absolute() else folder / path
 
-    changed: dict[str, Any] = {"data_dir": absolute(settings.data_dir)}
+    changed: dict[str, Any] = {"data_dir": absolute(settings.data_dir), "base": folder}
     for name, section in settings:
         if not isinstance(section, BaseModel):
             continue

@@ -79,7 +79,15 @@ class Daemon:
             # What a wrong configuration breaks comes first, before anything is opened or asked.
             sources = await self._sources(stack) if "ingest" in self.roles else []
             notifiers = self._notifiers()
-            self.storage = await stack.enter_async_context(app.open_storage(self.settings, self.clock))
+            needs = set(self.roles)
+            self.storage = await stack.enter_async_context(
+                app.open_storage(
+                    self.settings,
+                    self.clock,
+                    bus=bool(needs - {"notify"}),
+                    store=bool(needs & {"score", "detect"}),
+                )
+            )
             scheduler = Scheduler(self.clock)
             assembly = Assembly(
                 settings=self.settings, clock=self.clock, roles=self.roles, metrics=self.metrics, health=self.health,
@@ -178,8 +186,12 @@ class Daemon:
         if not self._parts.leads_detect():
             return
         now, keep = self.clock.now(), self.settings.retention
-        records = await self.storage.bus.expire(now - timedelta(days=keep.log_days))
-        articles = await self.storage.store.expire(now - timedelta(days=keep.articles_days))
+        storage = self.storage
+        records = articles = 0
+        if storage.given_bus is not None:
+            records = await storage.bus.expire(now - timedelta(days=keep.log_days))
+        if storage.given_store is not None:
+            articles = await storage.store.expire(now - timedelta(days=keep.articles_days))
         _log.info("housekeeping", expired_records=records, expired_articles=articles)
 
     async def _shut_down(self, scheduler: Scheduler) -> None:

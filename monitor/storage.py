@@ -29,13 +29,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """The bus, the article store and the state store. ``shared``: the state is other processes' too, so that work on it
-    needs a lease."""
+    """The bus, the article store and the state store, as far as they were asked for. ``shared``: the state is other
+    processes' too, so that work on it needs a lease."""
 
-    bus: Bus
-    store: Store
+    given_bus: Bus | None = None
+    given_store: Store | None = None
     state: StateStore
     shared: bool = False
+
+    @property
+    def bus(self) -> Bus:
+        """The bus; opened only when it was asked for."""
+        if self.given_bus is None:
+            raise RuntimeError("the bus was not opened")
+        return self.given_bus
+
+    @property
+    def store(self) -> Store:
+        """The article store; opened only when it was asked for."""
+        if self.given_store is None:
+            raise RuntimeError("the article store was not opened")
+        return self.given_store
 
 
 def instance(settings: Settings) -> str:
@@ -125,43 +139,48 @@ def require(package: str, extra: str, key: str) -> None:
 
 
 @asynccontextmanager
-async def open_storage(settings: Settings, clock: Clock, *, guest: bool = False) -> AsyncIterator[Storage]:
-    """Opens the configured bus, store and state store; closes them in the end.
+async def open_storage(
+    settings: Settings, clock: Clock, *, guest: bool = False, bus: bool = True, store: bool = True
+) -> AsyncIterator[Storage]:
+    """Opens the configured state store, bus and article store; closes them in the end.
 
-    The daemon is the owner of its data folder; ``guest`` is for operator commands that run beside it. Raises
-    ConfigError, StorageError, DatabaseLockedError when another owner holds the folder.
+    Who needs no ``bus`` or no ``store`` says so, and then works while that server is away. The daemon is the owner of
+    its data folder; ``guest`` is for operator commands that run beside it. Raises ConfigError, StorageError,
+    DatabaseLockedError when another owner holds the folder.
     """
     url, password = state_address(settings)
-    kafka = kafka_config(settings) if settings.bus.kind == "kafka" else None
-    elastic = elastic_config(settings) if settings.store.kind == "elastic" else None
+    kafka = kafka_config(settings) if bus and settings.bus.kind == "kafka" else None
+    elastic = elastic_config(settings) if store and settings.store.kind == "elastic" else None
     async with AsyncExitStack() as stack:
-        bus: Bus
-        store: Store
-        state: StateStore
         directory: DataDirectory | None = None
-        if not (kafka and elastic and url):
+        if (bus and kafka is None) or (store and elastic is None) or not url:
             directory = DataDirectory.open(settings.data_dir, mode="guest" if guest else "owner")
             stack.callback(directory.close)
+        opened_bus: Bus | None = None
+        opened_store: Store | None = None
+        state: StateStore
         if kafka is not None:
             from monitor.bus.kafka import KafkaBus
 
-            bus = await KafkaBus.open(kafka, clock=clock)
-        else:
+            opened_bus = await KafkaBus.open(kafka, clock=clock)
+        elif bus:
             assert directory is not None
-            bus = await SqliteBus.open(directory, clock=clock)
-        stack.push_async_callback(bus.close)
+            opened_bus = await SqliteBus.open(directory, clock=clock)
+        if opened_bus is not None:
+            stack.push_async_callback(opened_bus.close)
         if elastic is not None:
             from monitor.store.elastic import ElasticStore
 
-            store = await ElasticStore.open(elastic, clock=clock)
-        else:
+            opened_store = await ElasticStore.open(elastic, clock=clock)
+        elif store:
             assert directory is not None
-            store = await SqliteStore.open(directory, clock=clock)
-        stack.push_async_callback(store.close)
+            opened_store = await SqliteStore.open(directory, clock=clock)
+        if opened_store is not None:
+            stack.push_async_callback(opened_store.close)
         if url:
             state = await open_postgres(url, password=password, guest=guest)
         else:
             assert directory is not None
             state = await SqliteState.open(directory)
         stack.push_async_callback(state.close)
-        yield Storage(bus=bus, store=store, state=state, shared=bool(url))
+        yield Storage(given_bus=opened_bus, given_store=opened_store, state=state, shared=bool(url))

@@ -131,7 +131,7 @@ async def _letters(config: Path | None, chosen: _Filter) -> list[_Letter]:
     from monitor.config import load_settings
     from monitor.core.clock import SystemClock
 
-    async with open_storage(load_settings(config), SystemClock(), guest=True) as storage:
+    async with open_storage(load_settings(config), SystemClock(), guest=True, store=False) as storage:
         return await _read(storage.bus, storage.state, chosen)
 
 
@@ -165,7 +165,7 @@ async def _retry(
     from monitor.core.clock import SystemClock
 
     clock = SystemClock()
-    async with open_storage(load_settings(config), clock, guest=True) as storage:
+    async with open_storage(load_settings(config), clock, guest=True, store=False) as storage:
         letters = await _read(storage.bus, storage.state, chosen)
         wanted = [_find(letters, letter_id)] if letter_id else [letter for letter in letters if not letter.retried]
         ours = [letter for letter in wanted if letter_id or letter.ours]

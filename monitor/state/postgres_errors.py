@@ -11,7 +11,7 @@ import re
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from monitor.core.errors import DatabaseCorruptError, DiskFullError, StorageError
+from monitor.core.errors import DatabaseCorruptError, DiskFullError, StorageError, UnavailableError
 from monitor.state.postgres_address import Address
 
 PASSING = frozenset({"40001", "40P01"})
@@ -81,19 +81,27 @@ _CONNECT: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+_MAY_PASS = frozenset(
+    pattern
+    for pattern, _, _ in _CONNECT
+    if pattern.startswith(("too many", "starting up", "read-only", "Connection refused", "timeout expired"))
+)
+"""What may be over in a while without anybody changing the configuration."""
+
 
 def connect_failure(error: psycopg.Error, address: Address) -> StorageError:
     """The error for a connection that could not be made. Do not chain ``error`` to it: it holds the password."""
     text = _without_secrets(str(error), address)
     for pattern, message, hint in _CONNECT:
         if re.search(pattern, text):
+            kind = UnavailableError if pattern in _MAY_PASS else StorageError
             values = {
                 "name": address.name,
                 "user": address.user,
                 "database": address.database,
                 "text": _first_line(text),
             }
-            return StorageError(message.format(**values), hint=hint.format(**values))
+            return kind(message.format(**values), hint=hint.format(**values))
     return StorageError(
         f"{address.name} cannot be reached: {_first_line(text)}", hint="Check state.url and the server's log."
     )
@@ -103,12 +111,12 @@ def statement_failure(error: DBAPIError, address: Address, *, seconds: float, un
     """The error for a statement or a commit that failed on an open connection."""
     name, code, text = address.name, _code(error), _without_secrets(_text(error), address)
     if unknown:
-        return StorageError(
+        return UnavailableError(
             f"The connection to {name} broke during a commit: it is not known whether the change was stored.",
             hint="The state is sound either way. Riskwire reads it again when the step is repeated.",
         )
     if error.connection_invalidated:
-        return StorageError(
+        return UnavailableError(
             f"The connection to {name} was lost; nothing was changed.", hint="Look whether the server is running."
         )
     if code == "53100":
@@ -122,9 +130,9 @@ def statement_failure(error: DBAPIError, address: Address, *, seconds: float, un
             hint="Stop Riskwire and restore the database from a backup.",
         )
     if code == "25006":
-        return StorageError(f"{name} takes no writes: it is a standby or read-only.", hint=_READ_ONLY_HINT)
+        return UnavailableError(f"{name} takes no writes: it is a standby or read-only.", hint=_READ_ONLY_HINT)
     if code in ("57014", "55P03"):
-        return StorageError(
+        return UnavailableError(
             f"{name} took longer than {seconds:g} seconds over a statement; nothing was changed.",
             hint="Look for a lock or a heavy load on the server (pg_stat_activity).",
         )

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, Executable, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from monitor.core.errors import StorageError
+from monitor.core.errors import StorageError, UnavailableError
 from monitor.core.types import JSON, Change, Expect
 from monitor.state.documents import Place, conditions_of, document, effect_of, page_size, place, require
 from monitor.state.schema import documents
@@ -73,7 +73,7 @@ class _Flight:
     def over(self, connection: Connection) -> Iterator[None]:
         with self._lock:
             if self.late:
-                raise StorageError(f"The {self._server.name} took too long to be reached; nothing was changed.")
+                raise UnavailableError(f"The {self._server.name} took too long to be reached; nothing was changed.")
             self._connection = connection.connection.driver_connection
         try:
             yield

@@ -131,8 +131,8 @@ async def main(plan: dict[str, Any]) -> None:
     async def dying_storage(its_settings: Settings, its_clock: Any, **kwargs: Any) -> AsyncIterator[app.Storage]:
         async with inner(its_settings, its_clock, **kwargs) as storage:
             yield app.Storage(
-                bus=DyingBus(storage.bus, death, "bus", ("publish",)),  # type: ignore[arg-type]
-                store=Dying(storage.store, death, "store", ("put",)),  # type: ignore[arg-type]
+                given_bus=DyingBus(storage.bus, death, "bus", ("publish",)),  # type: ignore[arg-type]
+                given_store=Dying(storage.store, death, "store", ("put",)),  # type: ignore[arg-type]
                 state=Dying(storage.state, death, "state", ("apply",)),  # type: ignore[arg-type]
             )
 
