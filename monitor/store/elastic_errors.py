@@ -70,6 +70,11 @@ def from_transport(error: Exception, address: str) -> StorageError:
             f"No trusted connection to Elasticsearch at {address}: {_plain(error)}.",
             hint="Check elastic.ca_file or elastic.fingerprint, and the certificate's host name.",
         )
+    if "FingerprintMismatch" in str(error):  # the transport takes this one for a lost connection
+        return StorageError(
+            f"The certificate of Elasticsearch at {address} has another fingerprint.",
+            hint="Check elastic.fingerprint, or use elastic.ca_file.",
+        )
     if isinstance(error, elastic_transport.ConnectionError):
         text = _plain(error)
         what = "refused the connection" if "refused" in text.lower() or "connect" in text.lower() else "is unreachable"
