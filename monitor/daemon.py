@@ -14,7 +14,7 @@ from alerts.pipeline import DetectPipeline
 from monitor import app
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
-from monitor.core.errors import ConfigError
+from monitor.core.errors import ConfigError, UnavailableError
 from monitor.core.ports import Listener, Notifier, Scorer, Source
 from monitor.obs.health import Health, HealthServer, build_app
 from monitor.obs.metrics import Metrics
@@ -188,10 +188,14 @@ class Daemon:
         now, keep = self.clock.now(), self.settings.retention
         storage = self.storage
         records = articles = 0
-        if storage.given_bus is not None:
-            records = await storage.bus.expire(now - timedelta(days=keep.log_days))
-        if storage.given_store is not None:
-            articles = await storage.store.expire(now - timedelta(days=keep.articles_days))
+        try:
+            if storage.given_bus is not None:
+                records = await storage.bus.expire(now - timedelta(days=keep.log_days))
+            if storage.given_store is not None:
+                articles = await storage.store.expire(now - timedelta(days=keep.articles_days))
+        except UnavailableError as error:
+            _log.warning("housekeeping_put_off", error=str(error))  # the next round does the work of both
+            return
         _log.info("housekeeping", expired_records=records, expired_articles=articles)
 
     async def _shut_down(self, scheduler: Scheduler) -> None:
