@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,50 @@ from alerts.stories import StoryIndex
 from monitor.core.codec import time_from_str, time_to_str
 from monitor.core.types import Evidence, Finding, ScoredArticle, SeriesKey
 
-__all__ = ["Drives"]
+__all__ = ["Drives", "Row", "drive_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One story of a window as it was counted in a series: in bucket ``index`` with the probability ``negative``."""
+
+    index: int
+    negative: float
+    lead: Evidence
+    sources: tuple[str, ...]
+    first_seen: datetime
+
+    def to_list(self) -> list[Any]:
+        """A JSON list."""
+        lead = _lead_to_doc(self.lead) | {"story": self.lead.story_id, "heat": self.lead.heat}
+        return [self.index, self.negative, lead, list(self.sources), time_to_str(self.first_seen)]
+
+    @classmethod
+    def from_list(cls, row: Sequence[Any]) -> Row:
+        """The inverse of :meth:`to_list`. Raises CodecError, KeyError, TypeError, ValueError."""
+        index, negative, lead, sources, first_seen = row
+        return cls(
+            index=int(index),
+            negative=float(negative),
+            lead=_lead_from_doc(lead["story"], {"lead": lead, "heat": lead["heat"]}),
+            sources=tuple(sources),
+            first_seen=time_from_str(first_seen),
+        )
+
+
+def drive_of(rows: Sequence[Row], driving: float) -> Drive | None:
+    """What drives a surge, from the stories of its window; None when none is negative enough."""
+    chosen = [row for row in rows if row.negative >= driving]
+    if not chosen:
+        return None
+    stories = sorted((row.lead for row in chosen), key=lambda e: (e.published_at, e.article_id))
+    return Drive(
+        stories=tuple(stories),
+        new=len(rows),
+        reprints=sum(row.lead.heat - 1 for row in rows),
+        sources=tuple(sorted({source for row in chosen for source in row.sources})),
+        first=min(row.first_seen for row in chosen),
+    )
 
 
 class Drives:
@@ -69,31 +112,26 @@ class Drives:
             again=tuple(key for key in keys if key not in fresh),
         )
 
-    def drive(self, finding: Finding, index: int, floor: int) -> Drive | None:
-        """What drives the surge that ``finding`` saw at the end of bucket ``index``, of the buckets after ``floor``;
-        None when no story of its window is negative enough."""
+    def rows(self, finding: Finding, index: int, floor: int) -> list[Row]:
+        """The stories of the window of ``finding`` that ends with bucket ``index``, in the buckets after ``floor``."""
         oldest = max(index - int(finding.window / self.config.detector.width), floor)
-        stories: list[Evidence] = []
-        new = reprints = 0
-        first: datetime | None = None
-        sources: set[str] = set()
-        rows = sorted({row for row in self._recent.get(finding.key, ()) if oldest < row[0] <= index})
-        for _, story_id, negative in rows:
+        found: list[Row] = []
+        for at, story_id, negative in sorted(
+            {row for row in self._recent.get(finding.key, ()) if oldest < row[0] <= index}
+        ):
             lead = self._leads.get(story_id)
             story = self.stories.story(story_id)
             if lead is None or story is None:
                 continue
-            new += 1
-            reprints += story.heat - 1
-            if negative < self.config.driving:
-                continue
-            sources.update(story.sources)
-            first = story.first_seen if first is None else min(first, story.first_seen)
-            stories.append(replace(lead, heat=story.heat, negative=negative))
-        if first is None:
-            return None
-        stories.sort(key=lambda e: (e.published_at, e.article_id))
-        return Drive(stories=tuple(stories), new=new, reprints=reprints, sources=tuple(sorted(sources)), first=first)
+            lead = replace(lead, heat=story.heat, negative=negative)
+            found.append(
+                Row(index=at, negative=negative, lead=lead, sources=story.sources, first_seen=story.first_seen)
+            )
+        return found
+
+    def drive(self, finding: Finding, index: int, floor: int) -> Drive | None:
+        """What drives the surge that ``finding`` saw at the end of bucket ``index``; None when nothing does."""
+        return drive_of(self.rows(finding, index, floor), self.config.driving)
 
     def prune(self, closed: int, now: datetime) -> None:
         """Forgets what no window reaches once bucket ``closed`` is closed, and stories that are over at ``now``."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from alerts.commands import Command, act, awake
 from alerts.reason import Drive, pick, surge_reason
 from monitor.core.codec import time_from_str, time_to_str
 from monitor.core.errors import CodecError
 from monitor.core.ids import digest
-from monitor.core.types import Finding, Incident, IncidentState, Scope, SeriesKey, Severity
+from monitor.core.types import Finding, Incident, IncidentState, Scope, SeriesKey, Severity, TrendPoint
 
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 _HOUR = timedelta(hours=1)
@@ -55,6 +56,7 @@ class Candidate:
     q: float
     drive: Drive
     model: str = ""
+    trend: tuple[TrendPoint, ...] = ()
 
 
 @dataclass(slots=True)
@@ -106,20 +108,6 @@ def severity_of(config: IncidentConfig, finding: Finding, q: float) -> Severity:
     if q <= config.critical_q and ratio >= config.critical_ratio and finding.observed >= config.critical_observed:
         return Severity.CRITICAL
     return Severity.WARNING if q <= config.warning_q else Severity.INFO
-
-
-def acknowledged(incident: Incident) -> Incident:
-    """The incident after somebody took it: only a rise in severity or its end is told from now on."""
-    if incident.state is IncidentState.RESOLVED:
-        return incident
-    return replace(incident, state=IncidentState.ACKNOWLEDGED, snoozed_until=None, revision=incident.revision + 1)
-
-
-def snoozed(incident: Incident, until: datetime) -> Incident:
-    """The incident after somebody snoozed it: nothing but its end is told before ``until``."""
-    if incident.state is IncidentState.RESOLVED:
-        return incident
-    return replace(incident, state=IncidentState.SNOOZED, snoozed_until=until, revision=incident.revision + 1)
 
 
 class IncidentBook:
@@ -197,6 +185,7 @@ class IncidentBook:
             entities=_entities(drive),
             evidence=pick(drive.stories),
             model=candidate.model,
+            trend=candidate.trend,
         )
         self.open[finding.key] = Track(
             incident=incident,
@@ -236,6 +225,7 @@ class IncidentBook:
             sources=tuple(sorted({*old.sources, *drive.sources})),
             entities=_entities(drive) or old.entities,
             evidence=pick(drive.stories) or old.evidence,
+            trend=candidate.trend,
             revision=old.revision + 1,
         )
         if stronger:
@@ -336,17 +326,29 @@ class IncidentBook:
                     revision=old.revision + 1,
                 )
                 told.append(track.incident)
-                del self.open[key]
-                for other in (key, *old.related):
-                    self.cooling[other] = at + self.config.cool_down
+                self._end(track, at)
             elif old.state is IncidentState.SNOOZED and old.snoozed_until is not None and at >= old.snoozed_until:
-                track.incident = replace(
-                    old, state=IncidentState.OPEN, snoozed_until=None, updated_at=at, revision=old.revision + 1
-                )
+                track.incident = awake(old, at)
                 told.append(track.incident)
         for key in [key for key, until in self.cooling.items() if until <= at]:
             del self.cooling[key]
         return told
+
+    def command(self, command: Command) -> Incident | None:
+        """Does what people ask; the incident as it is then, or None when no such one is open here."""
+        track = next((track for track in self.open.values() if track.incident.id == command.incident), None)
+        if track is None:
+            return None
+        track.incident = act(track.incident, command)
+        if track.incident.state is IncidentState.RESOLVED:
+            self._end(track, command.at)
+        return track.incident
+
+    def _end(self, track: Track, at: datetime) -> None:
+        """Its series, and those that joined it, cool down."""
+        del self.open[track.incident.key]
+        for key in (track.incident.key, *track.incident.related):
+            self.cooling[key] = at + self.config.cool_down
 
     def hold_windows(self, key: SeriesKey) -> timedelta:
         """Longest window whose p-value keeps the incident of ``key`` open: one hour, or that of its opening."""

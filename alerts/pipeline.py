@@ -7,20 +7,25 @@ transaction; after a crash ``restore`` and feeding again from that cursor gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from alerts import fdr
+from alerts.audit import Recorder
+from alerts.commands import Command
 from alerts.config import PipelineConfig
 from alerts.detector import SurgeState
 from alerts.documents import INCIDENT, KINDS, Docs, Journal, load_docs
-from alerts.drives import Drives
-from alerts.incidents import Candidate, IncidentBook, acknowledged, snoozed
+from alerts.drives import Drives, Row, drive_of
+from alerts.incidents import Candidate, IncidentBook
 from alerts.reason import with_words
 from alerts.series import OpenBuckets, effective_time
 from alerts.silence import SilenceWatch
 from alerts.states import SeriesStates
+from alerts.trend import trend_of
+from monitor.core.errors import CodecError
 from monitor.core.types import Bucket, Change, Finding, Incident, IncidentState, ScoredArticle, SeriesKey
 
 __all__ = ["INCIDENT", "KINDS", "DetectPipeline", "PipelineConfig", "Point", "Step", "load_docs", "with_words"]
@@ -82,8 +87,9 @@ class DetectPipeline:
         self._journal = Journal(
             states=self.states, buckets=self.buckets, drives=self.drives, book=self.book, silence=self.silence
         )
+        self._recorder = Recorder(self.config, self.states, self.book, self.silence) if persist else None
+        self._acted: dict[str, Incident] = {}
         self._points_wanted = points
-        self._persist = persist
         self._points: list[Point] = []
         self._counts: dict[str, int] = {}
 
@@ -142,7 +148,7 @@ class DetectPipeline:
         if buckets.closed is None and buckets.open:
             buckets.closed = min(buckets.open) - 1
             self.states.origin = buckets.closed + 1
-        told: dict[str, Incident] = {}
+        told, self._acted = self._acted, {}
         closed = 0
         while buckets.closed is not None and buckets.closed < last:
             index = self._next(buckets.closed, last)
@@ -150,6 +156,10 @@ class DetectPipeline:
                 told[incident.id] = incident
             closed += index - buckets.closed
             buckets.closed = index
+        for before, after in self.silence.wake(watermark):
+            told[after.id] = after
+            if self._recorder is not None:
+                self._recorder.woken(before, watermark, after)
         if buckets.closed is not None:
             self.drives.prune(buckets.closed, self.states.detector.start_of(buckets.closed + 1))
         for track in self.book.open.values():
@@ -158,7 +168,7 @@ class DetectPipeline:
         self._journal.incidents.update(told)
         incidents = tuple(told.values())
         step = Step(
-            changes=self._journal.changes() if self._persist else (),
+            changes=(*self._journal.changes(), *self._recorder.changes()) if self._recorder is not None else (),
             incidents=incidents,
             notify=incidents if self.alerting else (),
             points=tuple(self._points),
@@ -184,6 +194,8 @@ class DetectPipeline:
     def _close(self, index: int) -> list[Incident]:
         detector, book, states = self.states.detector, self.book, self.states
         at, start = detector.start_of(index + 1), detector.start_of(index)
+        before = self._recorder.before() if self._recorder is not None else None
+        silent = self._recorder.silent() if self._recorder is not None else {}
         content = self.buckets.take(index)
         buckets: dict[SeriesKey, Bucket] = {}
         if content is not None:
@@ -198,43 +210,56 @@ class DetectPipeline:
                 findings[key] = detector.assess(state, key)
             if bucket is not None and self._points_wanted:
                 self._points.append(self._point(state, bucket))
-        told = self._judge(findings, buckets, index, at, start)
+        tested = self._tested(findings, buckets)
+        candidates, rows = self._judge(tested, len(findings), index)
+        sources = self.silence.active_sources(index)
+        told = book.offer(candidates, at, start, sources) if candidates else []
         told += book.settle({key: self._goes_on(key, findings.get(key, ())) for key in book.open}, at)
+        if self._recorder is not None and before is not None:
+            p_values = {key: finding.p_value for key, finding in tested.items()}
+            self._recorder.tick(
+                index, before, told, p_values=p_values, tests=len(findings), rows=rows, active_sources=sources
+            )
         for incident in told:
             self._journal.tracks.add(incident.key)
             if incident.state is IncidentState.RESOLVED:
                 states.settle((incident.key, *incident.related))
         self._journal.tracks.update(book.open)
-        return told + self.silence.close(index)
+        quiet = self.silence.close(index)
+        if self._recorder is not None:
+            self._recorder.silences(index, silent, quiet)
+        return told + quiet
 
-    def _judge(
-        self,
-        findings: Mapping[SeriesKey, tuple[Finding, ...]],
-        buckets: Mapping[SeriesKey, Bucket],
-        index: int,
-        at: datetime,
-        start: datetime,
-    ) -> list[Incident]:
+    def _tested(
+        self, findings: Mapping[SeriesKey, tuple[Finding, ...]], buckets: Mapping[SeriesKey, Bucket]
+    ) -> dict[SeriesKey, Finding]:
+        """The best finding of each series that brought something."""
         best: dict[SeriesKey, Finding] = {}
         for key, found in findings.items():
             finding = self.states.detector.best(found)
             if finding is not None and key in buckets:
                 best[key] = finding
-        if not best:
-            return []
-        q = fdr.q_values({key: finding.p_value for key, finding in best.items()}, tests=len(findings))
+        return best
+
+    def _judge(
+        self, best: Mapping[SeriesKey, Finding], tests: int, index: int
+    ) -> tuple[list[Candidate], dict[SeriesKey, list[Row]]]:
+        """The series that surge enough, or have an incident open, and the stories of their windows."""
+        q = fdr.q_values({key: finding.p_value for key, finding in best.items()}, tests=tests)
         candidates: list[Candidate] = []
+        rows: dict[SeriesKey, list[Row]] = {}
         for key, finding in best.items():
             if key not in self.book.open and not self.book.wants(finding, q[key]):
                 continue
-            drive = self.drives.drive(finding, index, self.states[key].floor)
+            stories = self.drives.rows(finding, index, self.states[key].floor)
+            drive = drive_of(stories, self.config.driving)
             if drive is None:
                 continue
             finding = replace(finding, sources=len(drive.sources))
-            candidates.append(Candidate(finding=finding, q=q[key], drive=drive, model=self.states.model))
-        if not candidates:
-            return []
-        return self.book.offer(candidates, at, start, self.silence.active_sources(index))
+            rows[key] = stories
+            trend = trend_of(self.states.detector, self.states[key])
+            candidates.append(Candidate(finding=finding, q=q[key], drive=drive, model=self.states.model, trend=trend))
+        return candidates, rows
 
     def _goes_on(self, key: SeriesKey, findings: Sequence[Finding]) -> bool:
         longest = self.book.hold_windows(key)
@@ -250,28 +275,28 @@ class DetectPipeline:
 
     # -- people --------------------------------------------------------------------------------------------------------
 
-    def acknowledge(self, incident_id: str) -> Incident | None:
-        """Somebody took it; the change is part of the next step. None when no such incident is open."""
-        return self._replace(incident_id, acknowledged)
-
-    def snooze(self, incident_id: str, until: datetime) -> Incident | None:
-        """Nothing but its end is told before ``until``. None when no such incident is open."""
-        return self._replace(incident_id, lambda incident: snoozed(incident, until))
-
-    def _replace(self, incident_id: str, change: Callable[[Incident], Incident]) -> Incident | None:
-        for key, track in self.book.open.items():
-            if track.incident.id == incident_id:
-                track.incident = change(track.incident)
-                self._journal.tracks.add(key)
-                self._journal.incidents[incident_id] = track.incident
-                return track.incident
-        for name, state in self.silence.sources.items():
-            if state.incident is not None and state.incident.id == incident_id:
-                state.incident = change(state.incident)
-                self.silence.changed.add(name)
-                self._journal.incidents[incident_id] = state.incident
-                return state.incident
-        return None
+    def command(self, doc: Mapping[str, Any]) -> str:
+        """Does what people ask (:class:`alerts.commands.Command`); it is part of the next step. Returns why not, or
+        "" when it is done."""
+        try:
+            command = Command.from_doc(doc)
+        except CodecError as error:
+            return error.message
+        before = next((item for item in self.open_incidents() if item.id == command.incident), None)
+        if before is None:
+            return f"The incident {command.incident} is not open."
+        done = self.book.command(command)
+        if done is not None:
+            self._journal.tracks.add(done.key)
+            if done.state is IncidentState.RESOLVED:
+                self.states.settle((done.key, *done.related))
+        else:
+            done = self.silence.command(command)
+        assert done is not None
+        self._journal.incidents[done.id] = self._acted[done.id] = done
+        if self._recorder is not None:
+            self._recorder.command(before, command, done)
+        return ""
 
     def open_incidents(self) -> tuple[Incident, ...]:
         """All incidents that are not resolved."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.baseline import BaselineConfig, forecast
+from alerts.commands import Command, act, awake
 from alerts.detector import DetectorConfig, SurgeDetector, SurgeState
 from alerts.reason import silence_reason
 from monitor.core.codec import time_to_str
@@ -105,12 +106,11 @@ class SilenceWatch:
     def close(self, index: int) -> list[Incident]:
         """Closes bucket ``index``; returns the silence incidents that open or end with it."""
         told: list[Incident] = []
-        at = self.detector.start_of(index + 1)
         for name in sorted(name for name in self.changed if index in self.sources[name].heard):
             state = self.sources[name]
             state.heard.discard(index)
             if state.incident is not None:
-                told.append(self._over(state.incident, index, f"It speaks again since {at:%Y-%m-%d %H:%M} UTC."))
+                told.append(self.over(state.incident, index, spoke=True))
                 state.incident = None
                 state.surge = self.detector.resume(state.surge, index)
             self._advance(name, state, index)
@@ -122,8 +122,10 @@ class SilenceWatch:
             told += self._hour(index)
         return told
 
-    def _over(self, incident: Incident, index: int, why: str) -> Incident:
+    def over(self, incident: Incident, index: int, *, spoke: bool) -> Incident:
+        """The silence after bucket ``index`` ended it: its source spoke, or is not watched any more."""
         at = self.detector.start_of(index + 1)
+        why = f"It speaks again since {at:%Y-%m-%d %H:%M} UTC." if spoke else "It is not watched any more."
         return replace(
             incident,
             state=IncidentState.RESOLVED,
@@ -151,7 +153,7 @@ class SilenceWatch:
             state = self.sources[name]
             if (index - state.last) * self.detector.config.width > self.config.forget_after and name != EVERYTHING:
                 if state.incident is not None:
-                    told.append(self._over(state.incident, index, "It is not watched any more."))
+                    told.append(self.over(state.incident, index, spoke=False))
                 del self.sources[name]
                 self.changed.discard(name)
                 self.learned.discard(name)
@@ -178,6 +180,38 @@ class SilenceWatch:
             if incident is not None:
                 told.append(incident)
         return told
+
+    def opening(self, name: str, index: int, watched: int) -> Incident | None:
+        """The incident that the gap of a source opens as it stands, of ``watched`` sources; None: it opens none."""
+        return self._gap(name, self.sources[name], 0.0, index, watched)
+
+    def command(self, command: Command) -> Incident | None:
+        """Does what people ask; the incident as it is then, or None when no such one is open here. After one is
+        resolved by hand, its gap counts anew."""
+        for name, state in self.sources.items():
+            if state.incident is None or state.incident.id != command.incident:
+                continue
+            done = state.incident = act(state.incident, command)
+            if done.state is IncidentState.RESOLVED:
+                state.incident = None
+                state.log_p = state.block = state.gap = 0.0
+                state.block_hours = 0
+            self.changed.add(name)
+            return done
+        return None
+
+    def wake(self, at: datetime) -> list[tuple[Incident, Incident]]:
+        """Ends the snoozes that are over at ``at``: each incident before and after."""
+        woken: list[tuple[Incident, Incident]] = []
+        for name, state in sorted(self.sources.items()):
+            old = state.incident
+            if old is None or old.state is not IncidentState.SNOOZED or old.snoozed_until is None:
+                continue
+            if at >= old.snoozed_until:
+                state.incident = awake(old, at)
+                self.changed.add(name)
+                woken.append((old, state.incident))
+        return woken
 
     def _gap(self, name: str, state: SourceState, mean: float, index: int, watched: int) -> Incident | None:
         config, detector = self.config, self.detector

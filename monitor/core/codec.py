@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from monitor.core.ids import article_id
 from monitor.core.text import clean, guess_language
 from monitor.core.types import (
     SENTIMENTS,
+    Action,
     Article,
     EntityMention,
     Evidence,
@@ -24,6 +25,7 @@ from monitor.core.types import (
     Scores,
     SeriesKey,
     Severity,
+    TrendPoint,
     WordWeight,
 )
 
@@ -270,6 +272,8 @@ def incident_to_dict(incident: Incident) -> dict[str, Any]:
         "evidence": [_evidence_to_dict(item) for item in incident.evidence],
         "model": incident.model,
         "revision": incident.revision,
+        "history": [{"at": time_to_str(a.at), "by": a.by, "what": a.what, "note": a.note} for a in incident.history],
+        "trend": [[time_to_str(t.start), t.observed, t.expected, t.low, t.high] for t in incident.trend],
     }
 
 
@@ -303,9 +307,20 @@ def incident_from_dict(data: Mapping[str, Any]) -> Incident:
             evidence=tuple(_evidence_from_dict(item) for item in data.get("evidence", ())),
             model=data.get("model", ""),
             revision=data.get("revision", 1),
+            history=tuple(_action_from_dict(item) for item in data.get("history", ())),
+            trend=tuple(_trend_from_list(item) for item in data.get("trend", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CodecError(f"A stored incident is incomplete: {error}.") from error
+
+
+def _action_from_dict(data: Mapping[str, Any]) -> Action:
+    return Action(at=time_from_str(data["at"]), by=data["by"], what=data["what"], note=data.get("note", ""))
+
+
+def _trend_from_list(data: Sequence[Any]) -> TrendPoint:
+    start, observed, expected, low, high = data
+    return TrendPoint(start=time_from_str(start), observed=observed, expected=expected, low=low, high=high)
 
 
 def _evidence_to_dict(item: Evidence) -> dict[str, Any]:

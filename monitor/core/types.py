@@ -229,6 +229,27 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One entry of an incident's history: who did what, when, and why."""
+
+    at: datetime
+    by: str
+    what: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendPoint:
+    """One hour of what led to an incident: negative stories seen and expected, and the band they usually keep to."""
+
+    start: datetime
+    observed: float
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """A surge (or a silence) that people are told about, from opening to resolve."""
 
@@ -260,6 +281,10 @@ class Incident:
     model: str = ""
     revision: int = 1
     """Grows with every change that people should see; notifications are keyed by (id, revision)."""
+    history: tuple[Action, ...] = ()
+    """What people did about it, oldest first; the last 50."""
+    trend: tuple[TrendPoint, ...] = ()
+    """The hours before its last change, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from monitor.core.clock import Clock
 from monitor.core.codec import incident_from_dict, incident_to_dict
 from monitor.core.errors import ModelError, ModelInputError, UnavailableError
 from monitor.core.ports import Bus, Explainer, StateStore, Store
-from monitor.core.types import Change, Incident, IncidentState, Put, ScoredArticle, WordWeight
+from monitor.core.types import Change, Delete, Incident, IncidentState, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.services.steady import SteadyClock, nap
@@ -28,6 +28,8 @@ from monitor.services.topics import ARTICLES, SCORE_GROUP
 POSITION_KIND = "detect"
 POSITION_KEY = "position"
 INCIDENT_KIND = "incident"
+COMMAND_KIND = "command"
+COMMANDS_AT_ONCE = 200
 
 _log = structlog.get_logger("detect")
 
@@ -60,6 +62,9 @@ class Pipeline(Protocol):
 
     def feed(self, items: Sequence[ScoredArticle]) -> None:
         """Takes stored articles in arrival order; repeated ids change nothing."""
+
+    def command(self, doc: Mapping[str, Any]) -> str:
+        """Does what people ask, as part of the next step; returns why not, or ""."""
 
     def advance(self, watermark: datetime) -> StepResult:
         """Closes what can be closed."""
@@ -164,10 +169,11 @@ class DetectService:
             now = self._clock.now()
             try:
                 watermark, position = await self._drain(now)
+                commands = await self._state.list(COMMAND_KIND, limit=COMMANDS_AT_ONCE)
             except UnavailableError as error:
                 _log.warning("detect_waits", error=str(error))
                 return ()
-            incidents = await self._commit(position, watermark)
+            incidents = await self._commit(position, watermark, commands)
             self._metrics.watermark_lag_seconds.set(max(0.0, (now - watermark).total_seconds()))
             self._metrics.detect_seconds.observe(time.monotonic() - began)
             self._health.beat("detect", allow=timedelta(seconds=20 * self._tick_seconds + 120 * self._clock.rate))
@@ -196,7 +202,13 @@ class DetectService:
             position = page.position
             await asyncio.sleep(0)
 
-    async def _commit(self, position: str, watermark: datetime) -> Sequence[Incident]:
+    async def _commit(
+        self, position: str, watermark: datetime, commands: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Sequence[Incident]:
+        # What people asked for is done and its document deleted in one commit: exactly once.
+        for key, doc in commands:
+            if why := self._pipeline.command(doc):
+                _log.warning("command_dropped", command=key, reason=why)
         # A tick may close many buckets after a pause; that is pure computing and must not hold up the event loop.
         step = await asyncio.to_thread(self._pipeline.advance, watermark)
         # The pipeline knows no words: incidents that it writes again get theirs back.
@@ -210,6 +222,7 @@ class DetectService:
             changes.append(_incident_put(incident))
             if incident.id in told:
                 changes += self._outbox_rows(incident)
+        changes += [Delete(kind=COMMAND_KIND, key=key) for key, _ in commands]
         if position != self._position:
             changes.append(Put(kind=POSITION_KIND, key=POSITION_KEY, value={"position": position}))
         if changes:

@@ -12,6 +12,7 @@ import pytest
 from doubles import DictState
 from news import MONDAY, Timeline, background, burst, scored
 
+from alerts.commands import Command, Verb
 from alerts.incidents import IncidentBook, IncidentConfig
 from alerts.pipeline import INCIDENT, KINDS, DetectPipeline, PipelineConfig, load_docs, with_words
 from alerts.silence import SilenceConfig
@@ -209,6 +210,13 @@ class TestTimelines:
         assert len({i.id for _, i in timeline.told if is_surge(i)}) == 1
 
 
+def tell(timeline: Timeline, incident: Incident, verb: Verb, **fields: Any) -> str:
+    """Gives a command; returns why not."""
+    at = fields.pop("at", NOON + 20 * MINUTE)
+    command = Command(incident=incident.id, verb=verb, by="ann", at=at, **fields)
+    return timeline.pipeline.command(command.to_doc())
+
+
 class TestPeople:
     def open_one(self, timeline: Timeline, ordinary: list[ScoredArticle]) -> Incident:
         timeline.run([*ordinary, *burst(NOON, 10, 8, topic="energy")], NOON + 20 * MINUTE)
@@ -216,32 +224,33 @@ class TestPeople:
 
     def test_acknowledged_tells_only_of_the_end(self, timeline: Timeline, ordinary: list[ScoredArticle]) -> None:
         opened = self.open_one(timeline, ordinary)
-        taken = timeline.pipeline.acknowledge(opened.id)
-        assert taken is not None
-        assert taken.state is IncidentState.ACKNOWLEDGED
+        assert tell(timeline, opened, Verb.ACKNOWLEDGE) == ""
         rest = [i for i in ordinary if i.article.fetched_at > NOON + 20 * MINUTE]
         timeline.run(rest, NOON + 4 * HOUR)
         later = [i for i in timeline.between(NOON + 21 * MINUTE, NOON + 4 * HOUR) if i.id == opened.id]
         assert [i.state for i in later] == [IncidentState.RESOLVED]
+        assert [(a.by, a.what) for a in later[-1].history] == [("ann", "acknowledged")]
 
     def test_every_snooze_ends(self, timeline: Timeline, ordinary: list[ScoredArticle]) -> None:
         opened = self.open_one(timeline, ordinary)
         until = NOON + HOUR
-        assert timeline.pipeline.snooze(opened.id, until) is not None
+        assert tell(timeline, opened, Verb.SNOOZE, until=until) == ""
         more = burst(NOON + 21 * MINUTE, 120, 120, topic="energy", prefix="more")
         timeline.run(more, NOON + 90 * MINUTE)
-        assert not [i for i in timeline.between(NOON + 21 * MINUTE, until) if i.id == opened.id]
+        told = [i for i in timeline.between(NOON + 11 * MINUTE, until - MINUTE) if i.id == opened.id]
+        assert [i.state for i in told].count(IncidentState.SNOOZED) == 1
+        assert told[-1].state is IncidentState.SNOOZED
         again = timeline.expect(until, until + 7 * MINUTE, lambda i: i.id == opened.id)
         assert again.state is IncidentState.OPEN
         assert again.snoozed_until is None
 
     def test_what_nobody_knows_cannot_be_snoozed(self, timeline: Timeline) -> None:
-        assert timeline.pipeline.snooze("nothing", NOON) is None
-        assert timeline.pipeline.acknowledge("nothing") is None
+        nothing = Command(incident="nothing", verb=Verb.SNOOZE, by="ann", at=NOON, until=NOON + HOUR)
+        assert "not open" in timeline.pipeline.command(nothing.to_doc())
 
     def test_their_word_is_part_of_the_next_step(self, timeline: Timeline, ordinary: list[ScoredArticle]) -> None:
         opened = self.open_one(timeline, ordinary)
-        timeline.pipeline.acknowledge(opened.id)
+        tell(timeline, opened, Verb.ACKNOWLEDGE)
         changes = timeline.pipeline.advance(NOON + 20 * MINUTE).changes
         stored = [c.value for c in changes if isinstance(c, Put) and c.kind == INCIDENT]
         assert [incident_from_dict(doc).state for doc in stored] == [IncidentState.ACKNOWLEDGED]

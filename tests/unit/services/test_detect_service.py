@@ -51,6 +51,9 @@ class ScriptedPipeline:
     def feed(self, items: Sequence[ScoredArticle]) -> None:
         self.fed += [item.article.id for item in items]
 
+    def command(self, _doc: Mapping[str, object]) -> str:
+        return ""
+
     def advance(self, watermark: datetime) -> Step:
         self.watermarks.append(watermark)
         changes = [Put(kind="count", key="n", value={"fed": len(self.fed)})]

@@ -46,6 +46,9 @@ class Counting:
     def feed(self, items: Sequence[ScoredArticle]) -> None:
         self.fed += len(items)
 
+    def command(self, _doc: Mapping[str, object]) -> str:
+        return ""
+
     def advance(self, _watermark: datetime) -> Step:
         return Step(changes=[Put(kind="count", key="n", value={"fed": self.fed})])
 
