@@ -105,6 +105,9 @@ class RetentionSection(_Section):
     """How long things are kept."""
 
     articles_days: int = Field(400, ge=1, description="Days an article stays in the store.")
+    audit_days: int = Field(
+        2000, ge=1, description="Days for which a change of an incident can be rebuilt ('riskwire incidents audit')."
+    )
     log_days: int = Field(7, ge=1, description="Days a processed record stays in the log.")
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from alerts.audit import expire as expire_audits
 from alerts.pipeline import DetectPipeline
 from monitor import app
 from monitor.config import ROLES, Role, Settings
@@ -193,6 +194,7 @@ class Daemon:
                 records = await storage.bus.expire(now - timedelta(days=keep.log_days))
             if storage.given_store is not None:
                 articles = await storage.store.expire(now - timedelta(days=keep.articles_days))
+            await expire_audits(storage.state, now - timedelta(days=keep.audit_days))
         except UnavailableError as error:
             _log.warning("housekeeping_put_off", error=str(error))  # the next round does the work of both
             return
