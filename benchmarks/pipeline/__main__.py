@@ -1,12 +1,13 @@
 """What carries the articles, measured without the model: a constant scorer in its place.
 
     python benchmarks/pipeline throughput    [--backend both] [--articles 50000] [--workers 1,2,4]
-    python benchmarks/pipeline clients       [--articles 20000]
+    python benchmarks/pipeline clients       [--articles 4000]
     python benchmarks/pipeline million       [--articles 1000000] [--workers 2]
     python benchmarks/pipeline backpressure  [--minutes 10] [--score-rate 100] [--factor 10]
 
-Over ``--kafka HOST:PORT`` and ``--elastic URL`` when given, else over noida-db, which is started for the run: its
-figures then say nothing about real servers, but what our own processes need for an article is the same. Every process
+Over ``--kafka HOST:PORT`` and ``--elastic URL`` when given, else over noida-db and a stand-in of Elasticsearch's hot
+path (see standin.py), which are started for the run: their figures say nothing about real servers, but what our own
+processes need for an article is the same. Every process
 is a real one; the articles are made up, in realistic lengths, and always the same. Nothing is asserted.
 """
 
@@ -30,10 +31,12 @@ from rich.console import Console
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, articles in (("throughput", 50_000), ("clients", 20_000), ("million", 1_000_000), ("backpressure", 0)):
+    for name, articles in (("throughput", 50_000), ("clients", 4_000), ("million", 1_000_000), ("backpressure", 0)):
         command = commands.add_parser(name)
         command.add_argument("--kafka", default="", help="brokers, 'host:port' with commas; default: noida-db")
-        command.add_argument("--elastic", default="", help="URL; default: noida-db")
+        command.add_argument(
+            "--elastic", default="noida" if name == "clients" else "standin", help="URL, 'noida' or 'standin'"
+        )
         command.add_argument("--folder", type=Path, default=None, help="where the data goes; default: temporary")
         choices = ["servers", "embedded"] + (["both"] if name == "throughput" else [])
         if name != "clients":
@@ -55,6 +58,7 @@ def _arguments() -> argparse.ArgumentParser:
     one.add_argument("--articles", type=int, required=True)
     for rate in ("feed-rate", "feed-seconds", "score-rate"):
         one.add_argument(f"--{rate}", type=float, default=None)
+    one.add_argument("--noida", action="store_true")
     return parser
 
 
@@ -90,6 +94,7 @@ def main() -> None:
             process.Order(
                 config=options.config, roles=tuple(options.roles.split(",")), articles=options.articles,
                 feed_rate=options.feed_rate, feed_seconds=options.feed_seconds, score_rate=options.score_rate,
+                noida=options.noida,
             )
         )  # fmt: skip
         return

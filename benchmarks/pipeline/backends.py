@@ -59,7 +59,7 @@ def embedded(folder: Path) -> Iterator[Backend]:
 
 
 @contextmanager
-def servers(folder: Path, kafka: str = "", elastic: str = "") -> Iterator[Backend]:
+def servers(folder: Path, kafka: str = "", elastic: str = "standin") -> Iterator[Backend]:
     """Kafka and Elasticsearch at the given addresses, or noida-db; topics and templates made, later removed."""
     with ExitStack() as stack:
         pids: dict[str, int] = {}
@@ -67,9 +67,12 @@ def servers(folder: Path, kafka: str = "", elastic: str = "") -> Iterator[Backen
         if not kafka:
             kafka = stack.enter_context(_noida("kafka", folder, pids))
         names.append(f"Kafka: {'noida-db' if 'kafka' in pids else kafka}")
-        if not elastic:
+        name = elastic
+        if elastic in ("noida", "standin"):
             elastic = f"http://{stack.enter_context(_noida('elasticsearch', folder, pids))}"
-        names.append(f"Elasticsearch: {'noida-db' if 'elasticsearch' in pids else elastic}")
+            if name == "standin":
+                elastic = stack.enter_context(_standin(elastic, folder, pids))
+        names.append(f"Elasticsearch: {'noida-db' if name == 'noida' else name}")
         backend = Backend(
             kind="servers", folder=folder, prefix=f"bench-{uuid.uuid4().hex[:8]}", kafka=kafka, elastic=elastic,
             servers="; ".join(names), pids=pids,
@@ -91,6 +94,32 @@ def _noida(service: str, folder: Path, pids: dict[str, int]) -> Iterator[str]:
     with noida.running(service, folder / f"{service}.log") as address:
         pids[service] = next(child.pid for child in psutil.Process().children() if child.pid not in before)
         yield address
+
+
+@contextmanager
+def _standin(upstream: str, folder: Path, pids: dict[str, int]) -> Iterator[str]:
+    from servers import waiting
+
+    port = waiting.free_port()
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("standin.py")),
+        upstream,
+        str(port),
+        str(folder / "documents"),
+    ]
+    with (folder / "standin.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        waiting.wait_until_answers(
+            lambda: waiting.ask_elastic(url), alive=lambda: process.poll() is None, what="the stand-in", seconds=30
+        )
+        pids["elasticsearch"] = process.pid
+        yield url
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _riskwire(*arguments: str) -> None:

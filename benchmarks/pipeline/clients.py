@@ -145,17 +145,14 @@ def _raw_kafka(backend: Backend, compression: str, records: Sequence[Record], ra
 
 async def _raw_elastic(backend: Backend, count: int, raw: dict[str, Figure]) -> None:
     """The documents that our store has written, into an index of the same mapping."""
-    index = f"raw-{backend.prefix}"
+    index = f"{backend.prefix}-articles-0000.00"
     headers = {"accept": "application/vnd.elasticsearch+json; compatible-with=8"}
     async with AsyncElasticsearch(backend.elastic.split(",")) as plain:
         client = plain.options(headers=headers)
         documents = [hit async for hit in helpers.async_scan(client, index=f"{backend.prefix}-*", size=PAGE)]
         if len(documents) != count:
             raise RuntimeError(f"the store holds {len(documents)} documents of {count}")
-        mapping = next(iter((await client.indices.get_mapping(index=documents[0]["_index"])).values()))["mappings"]
-        await client.indices.create(
-            index=index, mappings=mapping, settings={"number_of_shards": 1, "number_of_replicas": 0}
-        )
+        await client.indices.create(index=index)  # by our template, as every month's index
 
         async def actions() -> AsyncIterator[dict[str, Any]]:
             for hit in documents:

@@ -61,6 +61,8 @@ class Fleet:
         """Starts a process with some roles; ``options`` are those of the command ``process``."""
         log = self.backend.folder / f"{name}.log"
         arguments = [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
+        if "kafka" in self.backend.pids:
+            arguments.append("--noida")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RISKWIRE_")}
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(

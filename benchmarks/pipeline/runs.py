@@ -49,6 +49,8 @@ async def run_throughput(backend: Backend, workers: int, articles: int, score_ra
     async with fleet(backend) as processes:
         before = processes.server_cpu()
         feed, score, read = await _start(processes, workers, articles, score_rate=score_rate)
+        await processes.until(lambda: bool(feed.said.get("began")), progress=lambda: 0)
+        idle = {member.name: dict(member.said["seconds"]) for member in processes.members}
         await processes.until(
             lambda: read.said.get("read", 0) >= articles,
             progress=lambda: (read.said.get("read", 0), [member.said.get("scored") for member in score]),
@@ -61,7 +63,7 @@ async def run_throughput(backend: Backend, workers: int, articles: int, score_ra
         kind = member.name.rstrip("0123456789")
         cpu[kind] = cpu.get(kind, 0.0) + member.said["cpu"] - member.said.get("own_cpu", 0.0)
         for call, seconds in member.said["seconds"].items():
-            waits[call] = waits.get(call, 0.0) + seconds
+            waits[call] = waits.get(call, 0.0) + seconds - idle[member.name].get(call, 0.0)
     return Result(
         workers=workers,
         articles=articles,
@@ -79,14 +81,14 @@ def show_throughput(console: Console, backend: Backend, results: list[Result]) -
     """Articles a second, and where the processor's time went."""
     table = Table(title=f"End to end: publish → score (constant) → store → read. {backend.servers}")
     kinds = list(results[-1].cpu)
-    table.add_column("score workers", justify="right")
+    table.add_column("workers", justify="right")
     table.add_column("articles/s", justify="right")
     table.add_column("published/s", justify="right")
     for kind in kinds:
-        table.add_column(f"CPU µs/article\n{kind}", justify="right")
+        table.add_column(f"CPU µs\n{kind}", justify="right")
     table.add_column("cores in use", justify="right")
-    table.add_column("given again\nby tail", justify="right")
-    table.add_column("scored twice", justify="right")
+    table.add_column("read\nagain", justify="right")
+    table.add_column("scored\nagain", justify="right")
     for result in results:
         table.add_row(
             str(result.workers),
