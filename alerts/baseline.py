@@ -10,7 +10,10 @@ Stories and negative stories each have such a hierarchy: how many negatives an h
 press releases it brings. Counts are divided by ``1 + phi * mean`` before they enter (an overdispersed count carries
 less information than a Poisson one), forgotten by half every ``half_life`` weeks, and clipped at a few standard
 deviations above what was expected, so that an outbreak does not become the norm. Over this slow profile lies a quick
-level (half-life three days). Dispersion is estimated by moments per time scale, once a week has been seen.
+level (half-life three days). Dispersion is estimated by moments at four time scales, once a week has been seen.
+
+Beside it runs a cumulative sum (Page 1954) of the log-likelihood ratio of twice the expected negatives. Its last zero
+is the maximum-likelihood beginning of what may be a slow burn; :mod:`alerts.detector` tests the time since then.
 
 An hour is predicted when it begins and learned when it is over, never the other way round.
 """
@@ -26,6 +29,13 @@ from monitor.core.errors import CodecError
 
 WEEK = 168
 GROUPS = 48
+SCALES = (0, 1, 6, 24)
+"""Hours of the time scales at which dispersion is known; 0 is one bucket."""
+SHARE_TOP = 0.6
+LONGEST = 24
+"""Hours whose prediction is kept."""
+_CUMULATIVE_RATIO = 2.0
+_CUMULATIVE_HOURS = 7 * 24
 _THURSDAY = 72  # hours from Monday 00:00 to the weekday of 1970-01-01
 
 
@@ -39,6 +49,9 @@ def group_of(cell: int) -> int:
     return cell % 24 + (24 if cell >= 120 else 0)
 
 
+_LOG_RATIO = math.log(_CUMULATIVE_RATIO)
+_MOMENTS = 3 * len(SCALES) + 2
+_NO_BURN = (-1, 0.0, 0.0, 0.0, 0.0, 0.0)
 _CELLS = tuple(tuple(c for c in range(WEEK) if group_of(c) == g) for g in range(GROUPS))
 _SLICES = tuple(slice(g, 120, 24) if g < 24 else slice(96 + g, WEEK, 24) for g in range(GROUPS))
 
@@ -64,9 +77,9 @@ class BaselineConfig:
     """The same for a cell against its group (about 30 %)."""
     quick_weight: float = 15.0
     """Stories that 'nothing changed' is worth in the quick level."""
-    dispersion: tuple[float, ...] = (0.5, 0.25, 0.2)
-    """Prior negative-binomial dispersion per window."""
-    dispersion_weight: float = 20.0
+    dispersion: tuple[float, ...] = (0.5, 0.4, 0.4, 0.4)
+    """Prior negative-binomial dispersion at the :data:`SCALES`."""
+    dispersion_weight: float = 60.0
     """Squared expected negatives that the prior dispersion is worth."""
     quantum_weight: float = 10.0
     """Expected negatives that a quantum of one is worth."""
@@ -96,16 +109,18 @@ class Baseline:
     quick: tuple[float, float, float, float]
     """Quick level: stories seen and expected, negatives seen and expected."""
     moments: tuple[float, ...]
-    """Per window: squared residuals, means, squared means; then numerator and denominator for the share."""
+    """Per scale: squared residuals, means, squared means; then numerator and denominator for the share."""
     rates: tuple[tuple[float, float], ...]
     """Predicted stories and negatives of the last hours, the current one last."""
     past: tuple[tuple[float, float], ...] = ()
-    """Negatives seen and expected in the last hours learned, for the longest window."""
+    """Negatives seen and expected in the last hours learned, for the longest scale."""
+    burn: tuple[int, float, float, float, float, float] = _NO_BURN
+    """The cumulative sum: its first hour, stories and negatives since then, both expected, and its value. -1: at
+    zero, it begins with the hour being collected."""
 
 
 def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = None) -> Baseline:
     """A baseline that begins at ``hour`` and knows only its priors."""
-    windows = len(config.dispersion)
     empty = Baseline(
         since=hour,
         share_since=hour,
@@ -115,7 +130,7 @@ def fresh(config: BaselineConfig, hour: int, shape: Sequence[float] | None = Non
         watched=(0.0,) * WEEK,
         negatives=(0.0,) * WEEK,
         quick=(0.0, 0.0, 0.0, 0.0),
-        moments=(0.0,) * (3 * windows + 2),
+        moments=(0.0,) * _MOMENTS,
         rates=(),
     )
     learner = _Learner(config, empty, shape)
@@ -135,7 +150,7 @@ def quantum(config: BaselineConfig, moments: Sequence[float]) -> float:
 
 
 def dispersions(config: BaselineConfig, moments: Sequence[float]) -> tuple[float, ...]:
-    """Dispersion ``phi`` per window (variance = quantum * mean + phi * mean²), by moments, shrunk."""
+    """Dispersion ``phi`` per scale (variance = quantum * mean + phi * mean²), by moments, shrunk."""
     weight, scale = config.dispersion_weight, quantum(config, moments)
     return tuple(
         min(
@@ -151,6 +166,18 @@ def share_dispersion(config: BaselineConfig, moments: Sequence[float]) -> float:
     weight = config.share_dispersion_weight
     value = (weight * config.share_dispersion + moments[-2]) / (weight + moments[-1])
     return min(0.5, max(0.002, value))
+
+
+def usual_share(config: BaselineConfig, base: Baseline) -> tuple[float, float]:
+    """The share of stories that are negative, over all hours, and the number of stories it rests on.
+
+    At most ``SHARE_TOP``: where most stories are bad news anyway, more stories are more bad news. The share of an hour
+    would be the ratio of two small numbers at night.
+    """
+    watched = sum(base.watched) / max(1e-9, sum(base.exposure))
+    stories = sum(base.stories) * min(1.0, watched)
+    share = (config.share_weight * config.prior_share + sum(base.negatives)) / (config.share_weight + stories)
+    return min(SHARE_TOP, share), stories
 
 
 def thinning(scale: float, share: float) -> float:
@@ -174,7 +201,7 @@ class _Learner:
         self.moments = list(base.moments)
         self.rates = list(base.rates)
         self.past = list(base.past)
-        self.raw: tuple[float, float] | None = None
+        self.burn = base.burn
 
     def frozen(self) -> Baseline:
         return Baseline(
@@ -189,6 +216,7 @@ class _Learner:
             moments=tuple(self.moments),
             rates=tuple(self.rates),
             past=tuple(self.past),
+            burn=self.burn,
         )
 
     def predict(self, hour: int) -> tuple[float, float, float, float]:
@@ -224,12 +252,14 @@ class _Learner:
         d = 1.0 + phi * rate
         return (c.cell_shape + counts[cell] / d) / (c.cell_shape / rate + exposure[cell] / d)
 
-    def learn(self, buckets: Sequence[tuple[float, float]], per_hour: int, six_hours: int) -> None:
-        """Learns the hour that is over from its non-empty buckets (stories, negatives) and predicts the next."""
+    def learn(self, buckets: Sequence[tuple[float, float]], per_hour: int, new: tuple[float, float]) -> None:
+        """Learns the hour that is over from its non-empty buckets (stories, negatives) and predicts the next. ``new``
+        are those that belong to no incident that is over."""
         c = self.config
         hour = self.hour
         cell = hour_of_week(hour)
         stories, negatives = self.rates[-1]
+        self._accumulate(new, stories, negatives)
         _, _, slow_v, slow_x = self.predict(hour)
         phi = dispersions(c, self.moments)
         seen_v = sum(v for v, _ in buckets)
@@ -237,7 +267,7 @@ class _Learner:
         if hour - self.base.since >= c.learn_hours:
             seen_v = min(seen_v, stories + c.clip * math.sqrt(stories + phi[1] * stories**2) + 1.0)
             if hour - self.base.share_since >= c.dispersion_hours:
-                self._disperse(buckets, stories, negatives, phi, per_hour, six_hours)
+                self._disperse(buckets, stories, negatives, phi, per_hour)
             seen_x = min(seen_x, negatives + c.clip * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
         self.exposure[cell] += 1.0
         self.stories[cell] += seen_v
@@ -255,7 +285,16 @@ class _Learner:
         if hour_of_week(self.hour) == 0:
             self.forget(0.5 ** (1.0 / c.half_life))
         self.rates.append(self.predict(self.hour)[:2])
-        del self.rates[: -six_hours - 1]
+        del self.rates[: -LONGEST - 1]
+
+    def _accumulate(self, new: tuple[float, float], stories: float, negatives: float) -> None:
+        start, seen_v, seen_x, mean_v, mean_x, value = self.burn
+        value += new[1] * _LOG_RATIO - (_CUMULATIVE_RATIO - 1.0) * negatives
+        if value <= 0.0 or (start >= 0 and self.hour - start >= _CUMULATIVE_HOURS):
+            self.burn = _NO_BURN
+        else:
+            start = self.hour if start < 0 else start
+            self.burn = (start, seen_v + new[0], seen_x + new[1], mean_v + stories, mean_x + negatives, value)
 
     def _disperse(
         self,
@@ -264,7 +303,6 @@ class _Learner:
         negatives: float,
         phi: Sequence[float],
         per_hour: int,
-        six_hours: int,
     ) -> None:
         seen_v = sum(v for v, _ in buckets)
         seen_x = min(sum(x for _, x in buckets), negatives + 3.0 * math.sqrt(negatives + phi[1] * negatives**2) + 1.0)
@@ -275,11 +313,12 @@ class _Learner:
         self._moment(0, spread, negatives, per_hour * mean**2)
         self._moment(1, (seen_x - negatives) ** 2, negatives, negatives**2)
         self.past.append((seen_x, negatives))
-        del self.past[:-six_hours]
-        if len(self.past) == six_hours:
-            x, m = sum(p[0] for p in self.past), sum(p[1] for p in self.past)
-            # The windows overlap, so each of them carries a part of the information only.
-            self._moment(2, (x - m) ** 2 / six_hours, m / six_hours, m**2 / six_hours)
+        del self.past[:-LONGEST]
+        for scale, hours in enumerate(SCALES):
+            if hours > 1 and len(self.past) >= hours:
+                x, m = sum(p[0] for p in self.past[-hours:]), sum(p[1] for p in self.past[-hours:])
+                # The windows overlap, so each of them carries a part of the information only.
+                self._moment(scale, (x - m) ** 2 / hours, m / hours, m**2 / hours)
         if seen_v >= 2.0:
             share = min(0.95, negatives / stories)
             noise = share * (1.0 - share)
@@ -304,16 +343,19 @@ def learn(
     buckets: Mapping[int, Sequence[tuple[float, float]]],
     *,
     per_hour: int,
-    longest: int,
     shape: Sequence[float] | None = None,
+    settled: Mapping[int, tuple[float, float]] | None = None,
 ) -> Baseline:
     """Learns every hour before ``upto``; hours that ``buckets`` does not name were empty.
 
-    ``per_hour`` buckets make an hour; ``longest`` is the longest window in hours.
+    ``per_hour`` buckets make an hour; ``settled`` are the stories and negatives of an hour that an incident counted
+    which is over: they are learned, but burn no more.
     """
     learner = _Learner(config, base, shape)
     while learner.hour < upto:
-        learner.learn(buckets.get(learner.hour, ()), per_hour, longest)
+        rows = buckets.get(learner.hour, ())
+        old = settled.get(learner.hour, (0.0, 0.0)) if settled else (0.0, 0.0)
+        learner.learn(rows, per_hour, (sum(v for v, _ in rows) - old[0], sum(x for _, x in rows) - old[1]))
     return learner.frozen()
 
 
@@ -328,6 +370,7 @@ def skip(config: BaselineConfig, base: Baseline, upto: int, shape: Sequence[floa
     learner.hour = upto
     learner.quick = [0.0, 0.0, 0.0, 0.0]
     learner.past = []
+    learner.burn = _NO_BURN
     learner.rates = [learner.predict(upto)[:2]]
     return learner.frozen()
 
@@ -357,7 +400,13 @@ def forget_share(config: BaselineConfig, base: Baseline) -> Baseline:
         quick=(base.quick[0], base.quick[1], 0.0, 0.0),
         moments=(0.0,) * len(base.moments),
         past=(),
+        burn=_NO_BURN,
     )
+
+
+def extinguish(base: Baseline) -> Baseline:
+    """The cumulative sum begins anew: an incident that counted it is over."""
+    return replace(base, burn=_NO_BURN)
 
 
 _SCALARS = ("since", "share_since", "hour")
@@ -370,16 +419,29 @@ def to_doc(base: Baseline) -> dict[str, Any]:
     doc.update({name: list(getattr(base, name)) for name in _VECTORS})
     doc["rates"] = [list(pair) for pair in base.rates]
     doc["past"] = [list(item) for item in base.past]
+    doc["burn"] = list(base.burn)
     return doc
 
 
 def from_doc(doc: Mapping[str, Any]) -> Baseline:
-    """The inverse of :func:`to_doc`. Raises CodecError."""
+    """The inverse of :func:`to_doc`. Raises CodecError.
+
+    A document without ``burn`` is of a version that counted uncertain stories as partly negative: its stories stay, its
+    negatives become a weak prior, as after a change of model.
+    """
     try:
         fields: dict[str, Any] = {name: int(doc[name]) for name in _SCALARS}
         fields.update({name: tuple(float(value) for value in doc[name]) for name in _VECTORS})
         fields["rates"] = tuple((float(a), float(b)) for a, b in doc["rates"])
         fields["past"] = tuple((float(a), float(b)) for a, b in doc["past"])
-        return Baseline(**fields)
+        if "burn" not in doc:
+            fields["moments"] = (0.0,) * _MOMENTS
+            return forget_share(BaselineConfig(), Baseline(**fields))
+        start, *sums = doc["burn"]
+        fields["burn"] = (int(start), *(float(value) for value in sums))
+        complete = len(fields["burn"]) == len(_NO_BURN) and len(fields["moments"]) == _MOMENTS
     except (KeyError, TypeError, ValueError) as error:
         raise CodecError(f"A stored baseline is incomplete: {error}.") from error
+    if not complete:
+        raise CodecError("A stored baseline has another number of time scales.")
+    return Baseline(**fields)

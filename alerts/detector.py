@@ -1,23 +1,27 @@
-"""The surge detector of one series: upper tails of negative stories over several windows, pure and deterministic.
+"""The surge detector of one series: upper tails of negative stories over many windows, pure and deterministic.
 
-Per window, with ``x`` negative stories (sum of calibrated probabilities) among ``v`` stories and ``m`` negatives
-expected by :mod:`alerts.baseline`:
+Windows from one bucket to a day are scanned whenever a story comes, and the time since the cumulative sum of the
+baseline was last at zero (a slow burn has no fixed length). Per window, with ``x`` negative stories among ``v`` stories
+and ``m`` negatives expected by :mod:`alerts.baseline`:
 
 - *count*: P(X ≥ x) for a negative binomial with mean ``m`` and 1/r = phi + 1/(evidence on the level), continued to
-  real ``x`` by the regularised incomplete beta function I(m/(r+m); x, r) (Abramowitz & Stegun 26.5.26); both are in
-  units of the quantum (see :func:`alerts.baseline.quantum`);
-- *share*: P(X ≥ x | v) for a binomial with the expected share, its size divided by the design effect
-  1 + (v - 1) * rho (Kish 1965), continued likewise. A surge of volume alone has an ordinary share and does not alarm:
-  unless the share test passes ``share_alpha``, its p-value counts too.
+  real ``x`` by the regularised incomplete beta function I(m/(r+m); x, r) (Abramowitz & Stegun 26.5.26), all in units of
+  the quantum (see :func:`alerts.baseline.quantum`);
+- *share*, when the stories that are not negative surge as well: P(X ≥ x | v) for a binomial with the usual share, its
+  size divided by the design effect 1 + (v - 1) * rho (Kish 1965), continued likewise. A surge of volume alone has an
+  ordinary share and does not alarm: unless the share test passes ``share_alpha``, its p-value counts too.
 
-The p-value of a series is the smallest over the windows times their number (Bonferroni); the false discovery rate over
+The scales are put on one footing by how often each is looked at independently: a week holds 2,016 windows of five
+minutes but seven of a day. ``p * week / window`` is the number of such findings that an ordinary week would bring; the
+smallest over the windows, times an effective number of scales (they overlap, so it is far below their number), gives
+the p-value of the series: the probability that an ordinary week holds the like anywhere. The false discovery rate over
 all series is the pipeline's business (:mod:`alerts.fdr`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,11 +29,14 @@ from typing import Any
 from scipy.special import betainc, nbdtrik
 
 from alerts import baseline
-from alerts.baseline import Baseline, BaselineConfig
+from alerts.baseline import LONGEST, SCALES, Baseline, BaselineConfig
 from monitor.core.errors import CodecError, ConfigError
 from monitor.core.types import Bucket, Finding, SeriesKey
 
 _HOUR = timedelta(hours=1)
+_MINUTES = (5, 10, 15, 30, 60, 120, 360, 720, 1440)
+_BURN_HOURS = 3
+"""Since how long the cumulative sum must be above zero to be tested; the fixed windows see what is shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +45,20 @@ class DetectorConfig:
 
     width: timedelta = timedelta(minutes=5)
     windows: tuple[timedelta, ...] = ()
-    """Three of them, the second one hour; when empty: about five minutes, one hour, six hours."""
-    min_stories: int = 4
-    min_negatives: float = 3.0
+    """Growing, at most a day; when empty: 5, 10, 15, 30 minutes, 1, 2, 6, 12, 24 hours, as far as the bucket goes."""
+    min_stories: int = 3
+    min_negatives: float = 2.2
     """Expected number of negative stories in the window below which nothing is tested."""
     warm_up: timedelta = timedelta(hours=48)
     relearn: timedelta = timedelta(hours=24)
     """After a change of model the share is learned anew for so long before the series is tested again."""
     share_alpha: float = 0.05
+    crowd: float = 2.0
+    """Standard deviations (and stories) above the expectation from which other stories surge too."""
+    burn: float = 10.0
+    """What the cumulative sum costs: its window is chosen, not given."""
+    scales: float = 2.0
+    """Effective number of independent windows among those tested (see benchmarks/detection)."""
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
 
     def __post_init__(self) -> None:
@@ -55,14 +68,13 @@ class DetectorConfig:
                 hint="Use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30 minutes.",
             )
         if not self.windows:
-            short = self.width * max(1, math.ceil(timedelta(minutes=5) / self.width))
-            object.__setattr__(self, "windows", (short, _HOUR, 6 * _HOUR))
-        if not self.windows or len(self.windows) != len(self.baseline.dispersion):
-            raise ConfigError("The detector needs three windows: a short one, one hour, and a long one.")
-        if any(window % self.width for window in self.windows) or self.windows[1] != _HOUR:
-            raise ConfigError("Windows must be multiples of the bucket width, and the second one hour.")
-        if list(self.windows) != sorted(set(self.windows)) or self.windows[-1] % _HOUR:
-            raise ConfigError("Windows must grow, and the longest be whole hours.")
+            usual = (timedelta(minutes=minutes) for minutes in _MINUTES)
+            chosen = {self.width, *(window for window in usual if window > self.width and not window % self.width)}
+            object.__setattr__(self, "windows", tuple(sorted(chosen)))
+        if any(window <= timedelta(0) or window % self.width for window in self.windows):
+            raise ConfigError("Windows must be multiples of the bucket width.")
+        if list(self.windows) != sorted(set(self.windows)) or self.windows[-1] > timedelta(hours=LONGEST):
+            raise ConfigError("Windows must grow, and the longest be at most a day.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +102,8 @@ class SurgeDetector:
         self._seconds = int(self.config.width.total_seconds())
         self._per_hour = int(_HOUR / self.config.width)
         self._sizes = tuple(int(window / self.config.width) for window in self.config.windows)
-        self._longest = self._sizes[-1] // self._per_hour
+        self._week = baseline.WEEK * self._per_hour
+        self._places = {size: self._place(size) for size in self._sizes}
 
     def index_of(self, moment: datetime) -> int:
         """Number of the bucket that holds ``moment``."""
@@ -128,16 +141,22 @@ class SurgeDetector:
         hour = index // self._per_hour
         if hour > base.hour:
             by_hour: dict[int, list[tuple[float, float]]] = {}
-            for at, v, x in recent:
+            settled: dict[int, tuple[float, float]] = {}
+            for at, v, x in reversed(recent):
+                if at < base.hour * self._per_hour:
+                    break
                 by_hour.setdefault(at // self._per_hour, []).append((float(v), x))
+                if at <= state.floor:
+                    before = settled.get(at // self._per_hour, (0.0, 0.0))
+                    settled[at // self._per_hour] = (before[0] + v, before[1] + x)
             base = baseline.learn(
                 self.config.baseline,
                 base,
                 hour,
                 by_hour,
                 per_hour=self._per_hour,
-                longest=self._longest,
                 shape=self.shape,
+                settled=settled,
             )
         oldest = index - self._sizes[-1]
         if recent and recent[0][0] <= oldest:
@@ -164,7 +183,8 @@ class SurgeDetector:
 
     def settle(self, state: SurgeState) -> SurgeState:
         """After an incident is over: what it counted no longer opens another."""
-        return replace(state, floor=state.index)
+        base = baseline.extinguish(state.base) if state.base is not None else None
+        return replace(state, base=base, floor=state.index)
 
     def ready(self, state: SurgeState) -> bool:
         """Whether the series has been watched long enough to be tested."""
@@ -178,88 +198,137 @@ class SurgeDetector:
 
     def expected(self, state: SurgeState, size: int = 1) -> tuple[float, float]:
         """Stories and negatives expected in the ``size`` buckets that end with the current one."""
+        return next(self._expected(state, (size,)))
+
+    def _expected(self, state: SurgeState, sizes: Sequence[int]) -> Iterator[tuple[float, float]]:
+        """The same for several, growing sizes in one go."""
         base = state.base
         assert base is not None
+        last = len(base.rates) - 1
         stories = negatives = 0.0
-        last, first = state.index, state.index - size + 1
-        for back in range(len(base.rates) + self._longest + 1):
-            hour = base.hour - back
-            low = max(first, hour * self._per_hour)
-            high = min(last, (hour + 1) * self._per_hour - 1)
-            if high >= low:
-                v, x = base.rates[max(0, len(base.rates) - 1 - back)]
+        back, high = base.hour - state.index // self._per_hour, state.index
+        for size in sizes:
+            first = state.index - size + 1
+            while high >= first:
+                low = max(first, (base.hour - back) * self._per_hour)
+                v, x = base.rates[max(0, last - back)]
                 share = (high - low + 1) / self._per_hour
                 stories += v * share
                 negatives += x * share
-            if low == first:
-                break
-        return stories, negatives
+                high = low - 1
+                if low != first or low % self._per_hour == 0:
+                    back += 1
+            yield stories, negatives
 
-    def dispersion(self, state: SurgeState, window: int = 1) -> float:
-        """Dispersion phi of a window (variance = mean + phi * mean²)."""
+    def _place(self, size: int) -> tuple[int, float]:
+        """Between which two scales of the baseline a window lies, and how far, by the logarithm of its length."""
+        anchors = [max(1, hours * self._per_hour) for hours in SCALES]
+        for lower in range(len(anchors) - 1):
+            if size < anchors[lower + 1]:
+                return lower, math.log(size / anchors[lower]) / math.log(anchors[lower + 1] / anchors[lower])
+        return len(anchors) - 2, 1.0
+
+    def dispersion(self, state: SurgeState, size: int = 12) -> float:
+        """Dispersion phi of a window of ``size`` buckets (variance = mean + phi * mean²)."""
         assert state.base is not None
-        return baseline.dispersions(self.config.baseline, state.base.moments)[window]
+        return _between(baseline.dispersions(self.config.baseline, state.base.moments), self._place(size))
 
-    def assess(self, state: SurgeState, key: SeriesKey) -> tuple[Finding, ...]:
-        """Findings of the windows that hold enough, p-values not yet corrected for the number of windows."""
-        if not state.recent or not self.ready(state):
-            return ()
-        config = self.config
-        findings: list[Finding] = []
-        previous: tuple[int, float] | None = None
-        for which, size in enumerate(self._sizes):
+    def windows(self, state: SurgeState) -> Iterator[tuple[int, int, float, float, float]]:
+        """What the windows hold: size in buckets, stories, negatives, both expected. Empty ones and those that hold
+        no more than the one before are left out."""
+        means = self._expected(state, self._sizes)
+        rows = iter(reversed(state.recent))
+        row = next(rows, None)
+        v, x, known = 0, 0.0, 0
+        for size in self._sizes:
             oldest = max(state.index - size, state.floor)
-            v, x = 0, 0.0
-            for at, stories, negatives in reversed(state.recent):
-                if at <= oldest:
-                    break
-                v += stories
-                x += negatives
-            if v < config.min_stories or x < config.min_negatives or (v, x) == previous:
-                continue
-            previous = (v, x)
-            mean_v, mean_x = self.expected(state, size)
-            if x <= mean_x:
-                continue
-            findings.append(self._finding(state, key, which, v, x, mean_v, mean_x))
-        return tuple(findings)
-
-    def best(self, findings: Sequence[Finding]) -> Finding | None:
-        """The finding with the smallest p-value, corrected for the number of windows."""
-        if not findings:
-            return None
-        finding = min(findings, key=lambda f: (f.p_value, f.window))
-        return replace(finding, p_value=min(1.0, finding.p_value * len(self._sizes)))
-
-    def _finding(
-        self, state: SurgeState, key: SeriesKey, which: int, v: int, x: float, mean_v: float, mean_x: float
-    ) -> Finding:
+            while row is not None and row[0] > oldest:
+                v, x, row = v + row[1], x + row[2], next(rows, None)
+            mean_v, mean_x = next(means)
+            if v > known:
+                known = v
+                yield size, v, x, mean_v, mean_x
         base = state.base
         assert base is not None
-        c = self.config.baseline
-        phi = baseline.dispersions(c, base.moments)[which]
-        evidence = c.level_shape + sum(base.negatives)
-        r = 1.0 / (phi + 1.0 / evidence)
-        scale = baseline.quantum(c, base.moments)
-        unit_x, unit_mean = x / scale, mean_x / scale
-        p_count = float(betainc(unit_x, r, unit_mean / (r + unit_mean)))
-        share = min(0.98, mean_x / mean_v)
-        rho = baseline.share_dispersion(c, base.moments) + 1.0 / (c.share_weight + sum(base.negatives) / share)
-        effect = baseline.thinning(scale, share) + (v - 1) * rho
-        p_share = float(betainc(x / effect, (v - x) / effect + 1.0, share))
-        p = p_count if p_share <= self.config.share_alpha else max(p_count, p_share)
-        chance = r / (r + unit_mean)
-        return Finding(
-            key=key,
-            at=self.start_of(state.index + 1),
-            window=self.config.windows[which],
-            observed=x,
-            expected=mean_x,
-            low=_quantile(0.025, r, chance, scale),
-            high=_quantile(0.975, r, chance, scale),
-            p_value=max(p, 1e-300),
-            stories=v,
-        )
+        start, past_v, past_x, past_mean_v, past_mean_x, value = base.burn
+        if value > 0.0 and base.hour - start >= _BURN_HOURS:
+            size = state.index - base.hour * self._per_hour + 1
+            mean_v, mean_x = self.expected(state, size)
+            now_v, now_x = past_v, past_x
+            for at, stories, negatives in reversed(state.recent):
+                if at <= max(state.index - size, state.floor):
+                    break
+                now_v, now_x = now_v + stories, now_x + negatives
+            size += (base.hour - start) * self._per_hour
+            yield size, round(now_v), now_x, past_mean_v + mean_v, past_mean_x + mean_x
+
+    def assess(self, state: SurgeState, key: SeriesKey) -> tuple[Finding, ...]:
+        """Findings of the windows that hold enough, p-values not yet corrected for the number of looks."""
+        if not state.recent or not self.ready(state):
+            return ()
+        c = self.config
+        tests = [
+            row for row in self.windows(state) if row[1] >= c.min_stories and row[2] >= max(c.min_negatives, row[4])
+        ]
+        if not tests:
+            return ()
+        base = state.base
+        assert base is not None
+        phis = baseline.dispersions(c.baseline, base.moments)
+        known = sum(base.negatives)
+        scale = baseline.quantum(c.baseline, base.moments)
+        rho = baseline.share_dispersion(c.baseline, base.moments)
+        share, told = baseline.usual_share(c.baseline, base)
+        at = self.start_of(state.index + 1)
+        findings = []
+        for size, v, x, mean_v, mean_x in tests:
+            place = self._places.get(size) or self._place(size)
+            unit_x, unit_mean = x / scale, mean_x / scale
+            r = 1.0 / (_between(phis, place) + 1.0 / (c.baseline.level_shape + known))
+            p = float(betainc(unit_x, r, unit_mean / (r + unit_mean)))
+            doubt = rho + 1.0 / (c.baseline.share_weight + told)
+            if self._crowded(v - x, mean_v - mean_x, phis[1]):
+                effect = baseline.thinning(scale, share) + (v - 1) * doubt
+                p_share = float(betainc(x / effect, max(0.0, v - x) / effect + 1.0, share))
+                if p_share > c.share_alpha:
+                    p = max(p, p_share)
+            chance = r / (r + unit_mean)
+            findings.append(
+                Finding(
+                    key=key,
+                    at=at,
+                    window=size * c.width,
+                    observed=x,
+                    expected=mean_x,
+                    low=_quantile(0.025, r, chance, scale),
+                    high=_quantile(0.975, r, chance, scale),
+                    p_value=max(p, 1e-300),
+                    stories=v,
+                )
+            )
+        return tuple(findings)
+
+    def _crowded(self, others: float, mean: float, phi: float) -> bool:
+        """Whether the stories that are not negative surge as well."""
+        mean = max(0.0, mean)
+        return others > mean + self.config.crowd * math.sqrt(mean + phi * mean**2) + self.config.crowd
+
+    def best(self, findings: Sequence[Finding]) -> Finding | None:
+        """The finding that is rarest in an ordinary week; its p-value becomes the probability that such a week holds
+        the like in any window."""
+        if not findings:
+            return None
+        week = timedelta(hours=baseline.WEEK)
+        rates = [
+            (
+                f.p_value * (week / f.window) * (1.0 if f.window in self.config.windows else self.config.burn),
+                f.window,
+                f,
+            )
+            for f in findings
+        ]
+        rate, _, finding = min(rates, key=lambda row: row[:2])
+        return replace(finding, p_value=max(-math.expm1(-rate * self.config.scales), 1e-300))
 
     def to_docs(self, state: SurgeState) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """JSON documents: the part that changes with every bucket, and the baseline (changes hourly)."""
@@ -283,6 +352,11 @@ class SurgeDetector:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CodecError(f"A stored detector state is incomplete: {error}.") from error
+
+
+def _between(values: Sequence[float], place: tuple[int, float]) -> float:
+    lower, part = place
+    return values[lower] + part * (values[lower + 1] - values[lower])
 
 
 def _quantile(level: float, r: float, chance: float, scale: float) -> float:

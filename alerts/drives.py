@@ -107,7 +107,7 @@ class Drives:
             story=story,
             source=article.source,
             model=item.scored.model,
-            negative=negative,
+            negative=negative if negative >= self.config.series.abstain else 0.0,
             fresh=fresh,
             again=tuple(key for key in keys if key not in fresh),
         )

@@ -24,6 +24,9 @@ class SeriesConfig:
 
     topic_threshold: float = 0.5
     """Probability from which the most probable topic counts."""
+    abstain: float = 0.5
+    """p(negative) below which a story counts as not negative at all: a thousand press releases at 3 % each would
+    drown thirty stories of bad news."""
     backfill_after: timedelta = timedelta(hours=6)
     """An article published this long before it was fetched is a backfill and feeds no series."""
 

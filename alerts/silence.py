@@ -71,7 +71,7 @@ class SilenceWatch:
                 windows=(width, timedelta(hours=1), timedelta(hours=_BLOCK)),
                 # Active buckets are at most one per bucket: they vary less than stories do.
                 baseline=BaselineConfig(
-                    prior_share=1.0, share_limit=1.0, prior_rate=0.5, dispersion=(0.05, 0.05, 0.05)
+                    prior_share=1.0, share_limit=1.0, prior_rate=0.5, dispersion=(0.05,) * 4
                 ),
             )
         )

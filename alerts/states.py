@@ -41,6 +41,10 @@ class SeriesStates:
     def __getitem__(self, key: SeriesKey) -> SurgeState:
         return self._states[key]
 
+    def get(self, key: SeriesKey) -> SurgeState | None:
+        """The state of a series; None when it never had a story."""
+        return self._states.get(key)
+
     # -- the whole stream ------------------------------------------------------------------------------------------
 
     def hear(self, index: int, content: OpenBucket) -> None:
@@ -76,14 +80,14 @@ class SeriesStates:
     def _set_shape(self, shape: Sequence[float] | None) -> None:
         self._shape = tuple(shape) if shape is not None else None
         self.detector = SurgeDetector(self.config.detector, shape=self._shape)
-        self._plain = SurgeDetector(self.config.detector)
+        self.plain = SurgeDetector(self.config.detector)
 
     # -- one series ------------------------------------------------------------------------------------------------
 
     def advance(self, key: SeriesKey, index: int, stories: int, negatives: float) -> SurgeState:
         """The series' state once bucket ``index`` is closed with so many new stories, ``negatives`` of them negative
         in expectation; the empty buckets before it are caught up."""
-        detector = self._plain if key == ALL else self.detector
+        detector = self.plain if key == ALL else self.detector
         old = self._states.get(key)
         state = old
         if state is None:
