@@ -18,12 +18,14 @@ JSON = object
 
 
 class Scope(StrEnum):
-    """What a series is about. ``SOURCE`` series are watched for silence, the others for surges."""
+    """What a series is about. ``SOURCE`` series are watched for silence, the others for surges; ``RULE``: what a
+    user's rule matches."""
 
     TOPIC = "topic"
     ENTITY = "entity"
     ALL = "all"
     SOURCE = "source"
+    RULE = "rule"
 
 
 class IncidentState(StrEnum):
@@ -268,7 +270,7 @@ class Incident:
     resolved_at: datetime | None = None
     snoozed_until: datetime | None = None
     kind: str = "surge"
-    """``surge`` or ``silence``."""
+    """``surge``, ``silence``, or ``rule``: opened at once by a user's rule."""
     title: str = ""
     """The series' display name."""
     reason: str = ""
