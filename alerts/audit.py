@@ -27,6 +27,7 @@ from alerts.commands import Command, act, awake
 from alerts.config import PipelineConfig
 from alerts.drives import Row, drive_of
 from alerts.incidents import Candidate, IncidentBook, Track
+from alerts.rules import life
 from alerts.series import ALL
 from alerts.silence import SilenceWatch
 from alerts.states import SeriesStates
@@ -212,6 +213,11 @@ class Recorder:
         doc = {"what": "awake", "before": incident_to_dict(before), "at": time_to_str(at)}
         self._add(f"awake/{after.id}/{after.revision:08d}", {after.id: after}, doc)
 
+    def rule(self, doc: Mapping[str, Any], after: Incident) -> None:
+        """What a rule did (:mod:`alerts.rules.life`)."""
+        key = f"rule/{after.id}/{after.revision:08d}/{after.stories:08d}/{doc['did']}"
+        self._add(key, {after.id: after}, doc)
+
     def _add(self, key: str, after: Mapping[str, Incident], doc: Mapping[str, Any]) -> None:
         if not self._known:
             self._known = True
@@ -269,6 +275,8 @@ def rebuild(doc: Mapping[str, Any], config: PipelineConfig) -> Rebuilt:
             incident = act(incident_from_dict(doc["before"]), Command.from_doc(doc["command"]))
         elif what == "awake":
             incident = awake(incident_from_dict(doc["before"]), time_from_str(doc["at"]))
+        elif what == life.KIND:
+            incident = life.rebuilt(doc)
         else:
             raise CodecError(f"An audit record of the kind '{what}' is not known to this version.")
     except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from alerts.drives import Drives
 from alerts.incidents import IncidentBook, Track
+from alerts.rules.watch import RULE
 from alerts.series import OpenBuckets
 from alerts.silence import SilenceWatch
 from alerts.states import SeriesStates
@@ -26,7 +27,7 @@ SOURCE = "detect.source"
 SOURCE_BASELINE = "detect.source_baseline"
 TRACK = "detect.track"
 INCIDENT = "incident"
-KINDS = (META, SERIES, BASELINE, BUCKET, STORY, SOURCE, SOURCE_BASELINE, TRACK)
+KINDS = (META, SERIES, BASELINE, BUCKET, STORY, SOURCE, SOURCE_BASELINE, TRACK, RULE)
 """Kinds of document that ``restore`` reads in full; of ``incident`` it reads the open ones only."""
 
 Docs = Mapping[str, Iterable[tuple[str, Mapping[str, Any]]]]
@@ -180,7 +181,7 @@ async def load_docs(state: StateStore) -> dict[str, list[tuple[str, Mapping[str,
             rows += page
             after = page[-1][0]
         docs[kind] = rows
-    wanted = {str(doc["incident"]) for kind in (TRACK, SOURCE) for _, doc in docs[kind] if doc.get("incident")}
+    wanted = {str(doc["incident"]) for kind in (TRACK, SOURCE, RULE) for _, doc in docs[kind] if doc.get("incident")}
     found = [(name, await state.get(INCIDENT, name)) for name in sorted(wanted)]
     docs[INCIDENT] = [(name, doc) for name, doc in found if doc is not None]
     return docs

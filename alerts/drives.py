@@ -78,8 +78,9 @@ class Drives:
         """Whether the article was taken already."""
         return self.stories.story_of(article_id) is not None
 
-    def take(self, item: ScoredArticle, at: datetime, index: int) -> Member:
-        """Puts an article of bucket ``index`` with its story; says in which series that story is new."""
+    def take(self, item: ScoredArticle, at: datetime, index: int, more: Sequence[SeriesKey] = ()) -> Member:
+        """Puts an article of bucket ``index`` with its story; says in which series that story is new. ``more``: the
+        series of rules, beside those of :func:`keys_of`."""
         article = item.article
         story, _ = self.stories.assign(article, at, item.scored.story_signature)
         negative = item.scored.scores.negative
@@ -98,7 +99,7 @@ class Drives:
                 entities=tuple(dict.fromkeys(e.name for e in item.scored.entities)),
             )
         counted = self._counted.setdefault(story, {})
-        keys = keys_of(item, self.config.series)
+        keys = (*keys_of(item, self.config.series), *more)
         fresh = tuple(key for key in keys if key not in counted)
         for key in fresh:
             counted[key] = (index, negative)

@@ -21,10 +21,13 @@ from alerts.documents import INCIDENT, KINDS, Docs, Journal, load_docs
 from alerts.drives import Drives, Row, drive_of
 from alerts.incidents import Candidate, IncidentBook
 from alerts.reason import with_words
+from alerts.rules.engine import RuleSet
+from alerts.rules.watch import RULE, RuleWatch
 from alerts.series import OpenBuckets, effective_time
 from alerts.silence import SilenceWatch
 from alerts.states import SeriesStates
 from alerts.trend import trend_of
+from monitor.core.codec import incident_from_dict
 from monitor.core.errors import CodecError
 from monitor.core.types import Bucket, Change, Finding, Incident, IncidentState, ScoredArticle, SeriesKey
 
@@ -76,13 +79,15 @@ class DetectPipeline:
         alerting: bool = True,
         points: bool = False,
         persist: bool = True,
+        rules: RuleSet | None = None,
     ) -> None:
         self.config = config or PipelineConfig()
         self.alerting = alerting
         self.states = SeriesStates(self.config)
         self.buckets = OpenBuckets()
         self.drives = Drives(self.config)
-        self.book = IncidentBook(self.config.incidents, names=display_names)
+        self.rules = RuleWatch(rules)
+        self.book = IncidentBook(self.config.incidents, names={**(display_names or {}), **self.rules.names})
         self.silence = SilenceWatch(self.config.silence, width=self.config.detector.width)
         self._journal = Journal(
             states=self.states, buckets=self.buckets, drives=self.drives, book=self.book, silence=self.silence
@@ -96,6 +101,8 @@ class DetectPipeline:
     def restore(self, docs: Docs) -> None:
         """Takes up where the documents were written; call it once, before anything is fed. Raises CodecError."""
         self._journal.restore(docs)
+        incidents = {name: incident_from_dict(doc) for name, doc in docs.get(INCIDENT, ())}
+        self.rules.restore(docs.get(RULE, ()), incidents)
 
     # -- feeding ---------------------------------------------------------------------------------------------------
 
@@ -132,7 +139,11 @@ class DetectPipeline:
         if self.buckets.closed is not None and index <= self.buckets.closed:
             index = self.buckets.closed + 1
             self._count("late")
-        self.buckets.add(index, article.id, self.drives.take(item, at, index))
+        found = self.rules.match(item)
+        member = self.drives.take(item, at, index, tuple(found))
+        if found:
+            member = self.rules.fire(item, member, found, self.drives.stories.heat(member.story))
+        self.buckets.add(index, article.id, member)
         self.silence.arrive(article.source, index)
         self._count("articles")
 
@@ -160,6 +171,7 @@ class DetectPipeline:
             told[after.id] = after
             if self._recorder is not None:
                 self._recorder.woken(before, watermark, after)
+        told.update(self._ruled(watermark))
         if buckets.closed is not None:
             self.drives.prune(buckets.closed, self.states.detector.start_of(buckets.closed + 1))
         for track in self.book.open.values():
@@ -168,7 +180,7 @@ class DetectPipeline:
         self._journal.incidents.update(told)
         incidents = tuple(told.values())
         step = Step(
-            changes=(*self._journal.changes(), *self._recorder.changes()) if self._recorder is not None else (),
+            changes=self._changes(),
             incidents=incidents,
             notify=incidents if self.alerting else (),
             points=tuple(self._points),
@@ -179,6 +191,21 @@ class DetectPipeline:
         self._points.clear()
         self._counts.clear()
         return step
+
+    def _ruled(self, watermark: datetime) -> Mapping[str, Incident]:
+        """What rules did since the last step; the incidents that people are told of."""
+        self.rules.settle(watermark)
+        told, changed, notes = self.rules.take()
+        self._journal.incidents.update(changed)
+        if self._recorder is not None:
+            for doc, after in notes:
+                self._recorder.rule(doc, after)
+        return told
+
+    def _changes(self) -> tuple[Change, ...]:
+        if self._recorder is None:
+            return ()
+        return (*self._journal.changes(), *self.rules.changes(), *self._recorder.changes())
 
     def _next(self, closed: int, last: int) -> int:
         """The next bucket that needs work; empty ones between are caught up later, by series."""
@@ -196,6 +223,8 @@ class DetectPipeline:
         at, start = detector.start_of(index + 1), detector.start_of(index)
         before = self._recorder.before() if self._recorder is not None else None
         silent = self._recorder.silent() if self._recorder is not None else {}
+        for key in self.rules.begin():
+            states.begin(key, index)
         content = self.buckets.take(index)
         buckets: dict[SeriesKey, Bucket] = {}
         if content is not None:
@@ -291,7 +320,7 @@ class DetectPipeline:
             if done.state is IncidentState.RESOLVED:
                 self.states.settle((done.key, *done.related))
         else:
-            done = self.silence.command(command)
+            done = self.silence.command(command) or self.rules.command(command)
         assert done is not None
         self._journal.incidents[done.id] = self._acted[done.id] = done
         if self._recorder is not None:
@@ -301,4 +330,4 @@ class DetectPipeline:
     def open_incidents(self) -> tuple[Incident, ...]:
         """All incidents that are not resolved."""
         silent = [s.incident for _, s in sorted(self.silence.sources.items()) if s.incident is not None]
-        return (*(self.book.open[key].incident for key in sorted(self.book.open)), *silent)
+        return (*(self.book.open[key].incident for key in sorted(self.book.open)), *silent, *self.rules.open)

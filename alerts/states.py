@@ -41,6 +41,9 @@ class SeriesStates:
     def __getitem__(self, key: SeriesKey) -> SurgeState:
         return self._states[key]
 
+    def __len__(self) -> int:
+        return len(self._states)
+
     def get(self, key: SeriesKey) -> SurgeState | None:
         """The state of a series; None when it never had a story."""
         return self._states.get(key)
@@ -107,6 +110,13 @@ class SeriesStates:
         if old is None or state.base is not old.base:
             self.learned.add(key)
         return state
+
+    def begin(self, key: SeriesKey, index: int) -> None:
+        """Watches a series from bucket ``index`` on, as if nothing were known of it and nothing had been looked for
+        before."""
+        self._states[key] = self.detector.begin(index, self.model)
+        self.changed.add(key)
+        self.learned.add(key)
 
     def settle(self, keys: Iterable[SeriesKey]) -> None:
         """Their incident is over: what it held counts as seen."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 from monitor.core.types import Evidence, Incident, IncidentState, Scope, Severity
 
 LABEL = {Severity.INFO: "INFO", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
-_SCOPE = {Scope.TOPIC: "topic", Scope.ENTITY: "entity", Scope.ALL: "everything", Scope.SOURCE: "source"}
+_SCOPE = {
+    Scope.TOPIC: "topic",
+    Scope.ENTITY: "entity",
+    Scope.ALL: "everything",
+    Scope.SOURCE: "source",
+    Scope.RULE: "rule",
+}
 
 
 def headline(incident: Incident) -> str:
     """``WARNING: bad news surges on Fed | Central Banks (topic)``."""
     title = incident.title or incident.key.value
-    what = "is silent" if incident.kind == "silence" else "bad news surges"
+    what = {"silence": "is silent", "rule": "a rule matched"}.get(incident.kind, "bad news surges")
     scope = _SCOPE[incident.key.scope]
     text = f"{title} ({scope}) {what}" if incident.kind == "silence" else f"{what}: {title} ({scope})"
     if incident.state is IncidentState.RESOLVED:
