@@ -1,13 +1,15 @@
-"""One record in, or all out, in a process of its own: ``kafka_one.py produce|count ADDRESS TOPIC SECONDS``.
+"""One record in, all out, or their number: ``kafka_one.py produce|count|dump ADDRESS TOPIC SECONDS``.
 
 A process of its own, because the client leaves sockets open when a broker goes away. Prints what became of it.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import sys
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 
@@ -33,6 +35,27 @@ def count(address: str, topic: str, seconds: float) -> str:
     return str(sum(1 for _ in consumer))
 
 
+def dump(address: str, topic: str, seconds: float) -> str:
+    """Every record as a line of JSON, its value in base64."""
+    consumer = KafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
+    partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
+    ends = consumer.end_offsets(partitions)
+    consumer.assign(partitions)
+    consumer.seek_to_beginning(*partitions)
+    lines: list[str] = []
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
+        for records in consumer.poll(timeout_ms=int(seconds * 1000)).values():
+            for record in records:
+                found = {
+                    "partition": record.partition, "offset": record.offset, "key": (record.key or b"").decode(),
+                    "value": base64.b64encode(record.value or b"").decode(),
+                    "headers": {name: value.decode() for name, value in record.headers},
+                }  # fmt: skip
+                lines.append(json.dumps(found))
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     action, its_address, its_topic, its_seconds = sys.argv[1:]
-    print({"produce": produce, "count": count}[action](its_address, its_topic, float(its_seconds)), flush=True)
+    actions = {"produce": produce, "count": count, "dump": dump}
+    print(actions[action](its_address, its_topic, float(its_seconds)), flush=True)

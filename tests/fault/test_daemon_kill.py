@@ -31,11 +31,13 @@ BETWEEN_STEPS = [
     ("after subscription.commit", 8),
     ("before notifier.send", 1),  # in the outbox, not sent
     ("after notifier.send", 1),  # sent, receipt not recorded: the documented window
+    ("after slack chat.postMessage", 1),  # the message is there, its chart is not
+    ("after slack files.completeUploadExternal", 1),  # both are there, and nobody knows
 ]
 SECONDS = 8.0
 """How long the world's five days last; a poll comes every 0.15 seconds."""
 
-QUICK = {"after bus.publish", "after store.put", "after notifier.send"}
+QUICK = {"after bus.publish", "after store.put", "after notifier.send", "after slack chat.postMessage"}
 
 
 @pytest.fixture
@@ -118,6 +120,9 @@ def check(world: World, found: dict[str, str], expected: dict[str, str], *, in_w
     assert {k: (v, expected.get(k)) for k, v in found.items() if expected.get(k) != v} == {}
     extra = sum(count - 1 for count in world.posts.values())
     assert extra <= in_window, world.posts
+    assert set(world.replies.values()) <= {1}, world.replies
+    assert world.files
+    assert set(world.files.values()) == {1}, world.files
 
 
 def points() -> list[object]:

@@ -66,10 +66,16 @@ class World:
         self._since: float | None = None
         self.posts: Counter[str] = Counter()
         self.updates: Counter[str] = Counter()
+        self.replies: Counter[tuple[str, int]] = Counter()
+        """What the threads were told, by incident and revision."""
+        self.threads: dict[str, list[dict[str, Any]]] = {}
+        self.files: Counter[str] = Counter()
+        self._uploads: dict[str, str] = {}
         self.messages: dict[str, dict[str, Any]] = {}
         app = web.Application()
         app.router.add_get("/feed/{name}", self._feed)
         app.router.add_route("*", "/api/{method}", self._slack)
+        app.router.add_post("/upload", self._upload)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.base = ""
 
@@ -119,17 +125,40 @@ class World:
         body = f"<?xml version='1.0'?><rss version='2.0'><channel><title>x</title>{entries}</channel></rss>"
         return web.Response(text=body, content_type="application/rss+xml")
 
+    async def _upload(self, request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text="OK")
+
+    def _file(self, method: str, query: dict[str, str]) -> web.Response:
+        if method == "files.getUploadURLExternal":
+            name = f"F{len(self._uploads)}"
+            self._uploads[name] = query["filename"]
+            return web.json_response({"ok": True, "file_id": name, "upload_url": f"{self.base}/upload"})
+        listed = json.loads(query["files"])
+        for item in listed:
+            self.files[self._uploads[item["id"]]] += 1
+            self.threads.setdefault(query["thread_ts"], []).append({"files": [{"name": self._uploads[item["id"]]}]})
+        return web.json_response({"ok": True, "files": listed})
+
     async def _slack(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
         if method == "conversations.history":
             found = [{"ts": ts, "metadata": message.get("metadata")} for ts, message in self.messages.items()]
             return web.json_response({"ok": True, "messages": found[::-1]})
+        if method == "conversations.replies":
+            return web.json_response({"ok": True, "messages": self.threads.get(request.query["ts"], [])})
+        if method.startswith("files."):
+            return self._file(method, {**request.query})
         body: dict[str, Any] = dict(
             await (request.json() if request.content_type == "application/json" else request.post())
         )
         metadata = body.get("metadata") or "{}"
         body["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
         incident = str(body["metadata"].get("event_payload", {}).get("incident"))
+        if method == "chat.postMessage" and body.get("thread_ts"):
+            self.threads.setdefault(str(body["thread_ts"]), []).append(body)
+            self.replies[incident, int(body["metadata"]["event_payload"]["revision"])] += 1
+            return web.json_response({"ok": True, "channel": "C1", "ts": f"{sum(self.replies.values())}.000200"})
         if method == "chat.postMessage":
             ts = f"{len(self.messages) + 1}.000100"
             self.messages[ts] = body
