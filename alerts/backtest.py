@@ -18,6 +18,7 @@ from typing import IO
 
 from alerts.pipeline import DetectPipeline, PipelineConfig, Point, Step
 from alerts.report import HourSums, render
+from alerts.rules.engine import RuleSet
 from monitor.core.codec import dumps, incident_line, time_to_str
 from monitor.core.errors import DiskFullError, StorageError, UsageError
 from monitor.core.types import Incident, ScoredArticle, SeriesKey
@@ -71,6 +72,7 @@ def run_backtest(
     title: str = "Backtest",
     progress: Progress | None = None,
     every: int = 2000,
+    rules: RuleSet | None = None,
 ) -> Summary:
     """Runs ``items``, in order of time, and writes the three files into ``out``.
 
@@ -85,7 +87,9 @@ def run_backtest(
         raise UsageError(
             f"The folder {folder} cannot be made: {error.strerror}.", hint="Give another --out."
         ) from error
-    pipeline = DetectPipeline(config, display_names=display_names, alerting=False, points=True, persist=False)
+    pipeline = DetectPipeline(
+        config, display_names=display_names, alerting=False, points=True, persist=False, rules=rules
+    )
     run = _Run()
     first: datetime | None = None
     watermark: datetime | None = None

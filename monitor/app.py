@@ -14,6 +14,7 @@ from alerts import stories
 from alerts.detector import DetectorConfig
 from alerts.pipeline import DetectPipeline, PipelineConfig
 from alerts.registry import load_notifiers
+from alerts.rules.engine import RuleSet
 from connectors.base import ConnectorContext, SourceSpec, open_context
 from connectors.http.policy import HttpPolicy
 from connectors.registry import load_connectors, make_source
@@ -126,8 +127,33 @@ def build_drift(
     return lambda start, items: observer().block(start, items), compare
 
 
-def build_pipeline(settings: Settings, watchlist: Watchlist, *, alerting: bool = True) -> DetectPipeline:
-    """The detection pipeline with the display names of topics and entities. Raises ModelError."""
+def load_rules(settings: Settings, files: Sequence[Path], watchlist: Watchlist | None = None) -> RuleSet:
+    """The rules of some files, checked against the topics of the model that runs and the watchlist. Raises ConfigError
+    that names file, line and column of each wrong rule, or ModelError."""
+    from alerts.rules.load import load_rules as load
+    from alerts.rules.parser import Vocabulary
+
+    if not files:
+        return RuleSet()
+    watched = watchlist or build_watchlist(settings)
+    topics = load_artefact(model_path(settings)).tasks["topic"].labels
+    return load(
+        files, Vocabulary(topics=tuple(topics), entities={entity.id: entity.name for entity in watched.entities})
+    )
+
+
+def build_rules(settings: Settings) -> RuleSet:
+    """The configured rules. Raises ConfigError or ModelError."""
+    return load_rules(settings, settings.detect.rules)
+
+
+def build_pipeline(
+    settings: Settings, watchlist: Watchlist, *, alerting: bool = True, rules: RuleSet | None = None
+) -> DetectPipeline:
+    """The detection pipeline with the display names of topics and entities, and with ``rules``, the configured ones
+    when None. Raises ModelError or ConfigError."""
+    if rules is None:
+        rules = load_rules(settings, settings.detect.rules, watchlist)
     topics = load_artefact(model_path(settings)).tasks["topic"]
     names: dict[SeriesKey, str] = {SeriesKey(scope=Scope.ALL, value="*"): "all news"}
     names |= {SeriesKey(scope=Scope.TOPIC, value=label): topics.display(label) for label in topics.labels}
@@ -136,7 +162,7 @@ def build_pipeline(settings: Settings, watchlist: Watchlist, *, alerting: bool =
         detector=DetectorConfig(width=timedelta(minutes=settings.detect.bucket_minutes)),
         grace=timedelta(seconds=settings.detect.grace),
     )
-    return DetectPipeline(config, display_names=names, alerting=alerting)
+    return DetectPipeline(config, display_names=names, alerting=alerting, rules=rules)
 
 
 def connector_context(settings: Settings, clock: Clock) -> AbstractAsyncContextManager[ConnectorContext]:

@@ -84,6 +84,7 @@ class DetectSection(_Section):
     bucket_minutes: int = Field(5, ge=1, le=30, description="Width of the time buckets; must divide 60.")
     grace: float = Field(60, ge=0, description="Seconds a bucket stays open after its end.")
     tick: Positive = Field(15, description="Seconds between detector ticks.")
+    rules: tuple[Path, ...] = Field((), description="Files of rules (TOML), see docs/rules.md; read anew on SIGHUP.")
 
 
 class NotifySection(_Section):

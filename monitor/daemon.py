@@ -12,6 +12,7 @@ import structlog
 
 from alerts.audit import expire as expire_audits
 from alerts.pipeline import DetectPipeline
+from alerts.rules.engine import RuleSet
 from monitor import app
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
@@ -34,7 +35,8 @@ class Daemon:
     """``riskwire run``: every chosen role in one asyncio process.
 
     ``sources``, ``notifiers``, ``scorer`` and ``pipeline`` replace the configured ones (demo, replay, tests).
-    ``alerting`` False records incidents without telling anyone.
+    ``alerting`` False records incidents without telling anyone. ``rules``: the ones in force, read from the configured
+    files when None.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Daemon:
         alerting: bool = True,
         scorer: Scorer | None = None,
         pipeline: DetectPipeline | None = None,
+        rules: RuleSet | None = None,
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -62,6 +65,7 @@ class Daemon:
         self._given_sources = sources
         self._given_notifiers = notifiers
         self._alerting = alerting
+        self._rules = rules
         self._parts = Parts()
 
     @property
@@ -80,6 +84,8 @@ class Daemon:
             # What a wrong configuration breaks comes first, before anything is opened or asked.
             sources = await self._sources(stack) if "ingest" in self.roles else []
             notifiers = self._notifiers()
+            if self._rules is None and self._pipeline is None and "detect" in self.roles:
+                self._rules = await asyncio.to_thread(app.build_rules, self.settings)
             needs = set(self.roles)
             self.storage = await stack.enter_async_context(
                 app.open_storage(
@@ -93,7 +99,7 @@ class Daemon:
             assembly = Assembly(
                 settings=self.settings, clock=self.clock, roles=self.roles, metrics=self.metrics, health=self.health,
                 storage=self.storage, scheduler=scheduler, stack=stack, scorer=self.scorer, pipeline=self._pipeline,
-                alerting=self._alerting, given_scorer=self._given_scorer,
+                alerting=self._alerting, rules=self._rules, given_scorer=self._given_scorer,
             )  # fmt: skip
             self._parts = await assembly.build(sources, notifiers)
             self.scorer = assembly.scorer

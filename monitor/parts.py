@@ -12,6 +12,7 @@ import structlog
 
 from alerts.outbox import Outbox, outbox_rows
 from alerts.pipeline import DetectPipeline, load_docs, with_words
+from alerts.rules.engine import RuleSet
 from monitor import app
 from monitor.config import Role, Settings
 from monitor.core.clock import Clock, SystemClock
@@ -72,6 +73,8 @@ class Assembly:
     scorer: Scorer | None
     pipeline: DetectPipeline | None
     alerting: bool
+    rules: RuleSet | None = None
+    """Rules that are in force; the configured ones are read when None."""
     given_scorer: bool = False
     parts: Parts = field(default_factory=Parts)
 
@@ -183,7 +186,8 @@ class Assembly:
             return outbox_rows(incident, names)
 
         def pipeline() -> DetectPipeline:
-            return app.build_pipeline(settings, app.build_watchlist(settings), alerting=self.alerting)
+            # The rules are read once: a file that is being edited is looked at on SIGHUP, not at the next term.
+            return app.build_pipeline(settings, app.build_watchlist(settings), alerting=self.alerting, rules=self.rules)
 
         notify = self.parts.notify
         lease = self._lease("detect")

@@ -8,7 +8,7 @@ changes nothing of what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -95,6 +95,8 @@ class RuleWatch:
         self._incidents: dict[str, Incident] = {}
         self._told: dict[str, Incident] = {}
         self._notes: list[Note] = []
+        self.observer: Callable[[ScoredArticle, Match, str, bool], None] = lambda _item, _match, _story, _fresh: None
+        """Is told of every match with its story and whether it is the story's first."""
 
     @property
     def names(self) -> dict[SeriesKey, str]:
@@ -110,9 +112,11 @@ class RuleWatch:
     def fire(self, item: ScoredArticle, member: Member, found: Mapping[SeriesKey, Match], heat: int = 1) -> Member:
         """Opens and evolves incidents with an article whose story is ``member.story``; returns the member with the
         series in which it is counted, without the rules that act at once."""
-        for key in member.fresh:
-            if key in self._at_once and key in found:
-                self._story(found[key], item, member.story, heat)
+        for key, match in found.items():
+            fresh = key in member.fresh
+            self.observer(item, match, member.story, fresh)
+            if fresh and key in self._at_once:
+                self._story(match, item, member.story, heat)
         if not self._at_once.isdisjoint(found):
             member = replace(
                 member,

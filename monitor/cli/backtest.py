@@ -82,6 +82,7 @@ def backtest(
             display_names=pipeline.book.names,
             title=title,
             progress=progress,
+            rules=pipeline.rules.rules,
         )
     seconds = time.monotonic() - began
     for incident in summary.incidents:

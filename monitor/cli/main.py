@@ -12,6 +12,7 @@ from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
 from monitor.cli import incidents as incident_commands
 from monitor.cli import label as label_commands
+from monitor.cli import rules as rules_commands
 from monitor.cli import state as state_commands
 from monitor.cli import store as store_commands
 from monitor.cli import topics as topics_commands
@@ -66,6 +67,7 @@ app.add_typer(topics_commands.app, name="topics", help="Create and look at the t
 app.add_typer(store_commands.app, name="store", help="Set up and look at the article store in Elasticsearch.")
 app.add_typer(incident_commands.app, name="incidents")
 app.add_typer(label_commands.app, name="label")
+app.add_typer(rules_commands.app, name="rules")
 app.add_typer(model, name="model")
 app.add_typer(state_commands.app, name="state")
 

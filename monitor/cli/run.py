@@ -12,6 +12,7 @@ import typer
 from monitor.core.errors import RiskwireError, UsageError
 
 if TYPE_CHECKING:
+    from alerts.rules.engine import RuleSet
     from monitor.config import Settings
 
 
@@ -23,7 +24,9 @@ def run(
         list[str] | None, typer.Option("--role", help="ingest, score, detect or notify; repeatable. All when unset.")
     ] = None,
 ) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C. SIGHUP restarts it in place, with the configuration and model of then."""
+    """Run the daemon until SIGTERM or Ctrl-C. SIGHUP restarts it in place, with the configuration, rules and model of
+    then."""
+    from monitor.app import build_rules
     from monitor.config import ROLES, load_settings
     from monitor.daemon import Daemon
     from monitor.obs.logging import configure_logging
@@ -36,6 +39,7 @@ def run(
         raise UsageError("No sources are configured.", hint="'riskwire init' writes a configuration with about 20.")
     configure_logging(settings.observe.log_level, style=settings.observe.log_format)
     roles = tuple(name for name in ROLES if not role or name in role)
+    first = build_rules(settings) if "detect" in roles else None
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -48,29 +52,31 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGHUP, lambda: stop.set())
-        present = settings
+        present, rules = settings, first
         while not ended.is_set():
             stop.clear()
-            await Daemon(present, roles=roles).run(stop)
+            await Daemon(present, roles=roles, rules=rules).run(stop)
             if not ended.is_set():
-                present = _again(config, present)
+                present, rules = _again(config, present, rules)
 
     asyncio.run(main())
 
 
-def _again(config: Path | None, present: Settings) -> Settings:
-    """The configuration anew; the former one when the new one is wrong or its model does not load."""
+def _again(config: Path | None, present: Settings, rules: RuleSet | None) -> tuple[Settings, RuleSet | None]:
+    """Configuration and rules anew; the former ones when a new one is wrong or its model does not load. ``rules`` None:
+    this process needs none."""
     import structlog
 
-    from monitor.app import load_artefact, model_path
+    from monitor.app import build_rules, load_artefact, model_path
     from monitor.config import load_settings
 
     log = structlog.get_logger("run")
     try:
         settings = load_settings(config)
         model = load_artefact(model_path(settings)).id
+        anew = build_rules(settings) if rules is not None else None
     except RiskwireError as error:
         log.warning("not_reloaded", error=str(error))
-        return present
-    log.info("reloaded", model=model)
-    return settings
+        return present, rules
+    log.info("reloaded", model=model, rules=len(anew or ()))
+    return settings, anew

@@ -106,6 +106,10 @@ def check_series(query: SeriesQuery) -> tuple[int, int, int]:
     since, until, width = to_micros(query.since), to_micros(query.until), int(query.width.total_seconds() * 1_000_000)
     if width <= 0:
         raise UsageError("The width of a series' steps must be positive.")
+    if query.key.scope is Scope.RULE:
+        raise UsageError(
+            "The store keeps articles, not what rules made of them.", hint="'riskwire rules test' runs rules over them."
+        )
     if until > since and (until - since) / width > SERIES_STEPS:
         raise UsageError(
             f"A series has at most {SERIES_STEPS} steps, this one would have {(until - since) // width}.",
