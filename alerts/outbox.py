@@ -194,7 +194,7 @@ class Outbox:
         delay = min(config.longest_delay, config.first_delay * 2 ** min(attempts - 1, 20)).total_seconds()
         delay = max(delay * (1.0 + config.jitter * _fraction(f"{parcel.owner}#{attempts}")), error.after)
         due = self._clock.now() + timedelta(seconds=delay)
-        if error.after > 0:
+        if error.after > 0 and error.whole:
             # A rate limit is the whole notifier's: nothing goes to it before.
             self._not_before[parcel.notifier] = self._clock.now() + timedelta(seconds=error.after)
         value = {**parcel.row, "attempts": attempts, "due": time_to_str(due), "error": str(error)}

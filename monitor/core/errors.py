@@ -171,10 +171,11 @@ class NotifyError(RiskwireError):
 
 
 class RetryableNotifyError(NotifyError):
-    """Try again; not before ``after`` seconds."""
+    """Try again; not before ``after`` seconds. ``whole``: nothing else goes to the notifier before either."""
 
-    def __init__(self, message: str, *, hint: str = "", after: float = 0.0) -> None:
+    def __init__(self, message: str, *, hint: str = "", after: float = 0.0, whole: bool = True) -> None:
         super().__init__(message, hint=hint)
+        self.whole = whole
         self.after = after
 
 

@@ -195,3 +195,13 @@ class Notifier(Protocol):
         """Sends, or edits the message that ``previous`` names. A receipt without data says that an earlier attempt
         may have got through: look for its message first where that is possible. Raises RetryableNotifyError or
         PermanentNotifyError; nothing else. Ends within its own time cap."""
+
+
+@runtime_checkable
+class Interactive(Protocol):
+    """A notifier that people can answer: what they press becomes documents of the state store."""
+
+    async def listen(self, submit: Callable[[Sequence[Change]], Awaitable[None]]) -> None:
+        """Serves until cancelled, whatever happens to its connection; returns at once when it takes no answers.
+        ``submit`` returns when the documents are durable and raises StorageError; only then is somebody told that it
+        worked. The same answer given twice makes the same document."""

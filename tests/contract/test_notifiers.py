@@ -189,7 +189,7 @@ class TestSlackMessages:
         notifier = slack_notifier(server)
         sent = await notifier.send(incident(), None)
         again = await notifier.send(incident(), Receipt(notifier=sent.notifier))
-        assert again.data == sent.data
+        assert (again.data["channel"], again.data["ts"]) == (sent.data["channel"], sent.data["ts"])
         assert len(server.messages) == 1
 
     async def test_without_the_history_scope_it_posts_anew(self, server: SlackServer) -> None:
