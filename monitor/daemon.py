@@ -17,7 +17,7 @@ from monitor import app
 from monitor.config import ROLES, Role, Settings
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ConfigError, UnavailableError
-from monitor.core.ports import Listener, Notifier, Scorer, Source
+from monitor.core.ports import Interactive, Listener, Notifier, Scorer, Source
 from monitor.obs.health import Health, HealthServer, build_app
 from monitor.obs.metrics import Metrics
 from monitor.parts import Assembly, Parts
@@ -118,6 +118,10 @@ class Daemon:
                 tasks["score"] = asyncio.create_task(self._parts.score.run())
             if self._parts.notify is not None and "notify" not in self._parts.leaders:
                 tasks["notify"] = asyncio.create_task(self._parts.notify.run())
+            if "notify" in self.roles:
+                for name, notifier in notifiers.items():
+                    if isinstance(notifier, Interactive):
+                        tasks[f"answers {name}"] = asyncio.create_task(self._answers(notifier))
             for role, leader in self._parts.leaders.items():
                 tasks[f"leader {role}"] = asyncio.create_task(leader.run())
             if self._parts.shadow is not None:
@@ -157,6 +161,11 @@ class Daemon:
     async def _listen(self, ingest: IngestService) -> None:
         await ingest.run_listeners()
         await asyncio.Event().wait()  # no listeners: nothing to end
+
+    async def _answers(self, notifier: Interactive) -> None:
+        assert self.storage is not None
+        await notifier.listen(self.storage.state.apply)
+        await asyncio.Event().wait()  # that it takes none is no end of the daemon's
 
     async def _run_shadow(self, shadow: ShadowService) -> None:
         await shadow.run()
@@ -217,7 +226,8 @@ class Daemon:
         if parts.sharding is not None:
             parts.sharding.stop()
             await self._end("sharding", cancel=False, timeout=5.0)
-        await self._end("listeners", cancel=True, timeout=5.0)
+        for name in [name for name in parts.tasks if name == "listeners" or name.startswith("answers ")]:
+            await self._end(name, cancel=True, timeout=5.0)
         if parts.score is not None:
             parts.score.stop()
             await self._end("score", cancel=False, timeout=10.0)
