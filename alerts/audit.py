@@ -351,12 +351,15 @@ def _miscounted(
     counts: dict[int, tuple[int, float]] = {}
     for row in rows:
         stories, negatives = counts.get(row.index, (0, 0.0))
-        counts[row.index] = (stories + 1, negatives + row.negative)
+        counts[row.index] = (stories + 1, negatives + (row.negative if row.negative >= config.series.abstain else 0.0))
     for at, stories, negatives in recent:
         if oldest < at <= index and at in counts:
             mine = counts[at]
             if mine[0] != stories or abs(mine[1] - negatives) > 1e-6:
-                return [f"{key}: {mine[0]} stories are recorded of a bucket in which {stories} were counted"]
+                return [
+                    f"{key}: {mine[0]} stories ({mine[1]:.3f} negative) are recorded of a bucket in which {stories} "
+                    f"({negatives:.3f}) were counted"
+                ]
     return []
 
 
