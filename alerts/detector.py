@@ -88,6 +88,8 @@ class SurgeState:
     floor: int = -1
     recent: tuple[tuple[int, int, float], ...] = ()
     model: str = ""
+    owed: tuple[float, float] = (0.0, 0.0)
+    """Late stories and negatives of hours that are learned already: they are learned with the present hour."""
 
 
 class SurgeDetector:
@@ -129,15 +131,26 @@ class SurgeDetector:
         findings = self.assess(state, bucket.key) if bucket.stories else ()
         return state, self.best(findings)
 
-    def advance(self, state: SurgeState, index: int, stories: int, negatives: float) -> SurgeState:
-        """The state after bucket ``index``, without a test. Raises ValueError when time goes back."""
+    def advance(
+        self,
+        state: SurgeState,
+        index: int,
+        stories: int,
+        negatives: float,
+        late: Sequence[tuple[int, int, float]] = (),
+    ) -> SurgeState:
+        """The state after bucket ``index``, without a test. Raises ValueError when time goes back.
+
+        ``late`` are (bucket, stories, negatives) of earlier buckets that came only now: windows count them where they
+        belong, so that what a feed hands in after an outage is not a surge of the minute in which it does.
+        """
         if state.base is None:
             state = self.begin(index, state.model)
         base = state.base
         assert base is not None
         if index <= state.index:
             raise ValueError(f"bucket {index} is not after {state.index}")
-        recent = state.recent
+        recent, owed = state.recent, state.owed
         hour = index // self._per_hour
         if hour > base.hour:
             by_hour: dict[int, list[tuple[float, float]]] = {}
@@ -149,6 +162,9 @@ class SurgeDetector:
                 if at <= state.floor:
                     before = settled.get(at // self._per_hour, (0.0, 0.0))
                     settled[at // self._per_hour] = (before[0] + v, before[1] + x)
+            if owed[0]:
+                by_hour.setdefault(base.hour, []).append(owed)
+                owed = (0.0, 0.0)
             base = baseline.learn(
                 self.config.baseline,
                 base,
@@ -163,7 +179,11 @@ class SurgeDetector:
             recent = tuple(item for item in recent if item[0] > oldest)
         if stories:
             recent = (*recent, (index, stories, min(float(stories), max(0.0, negatives))))
-        return SurgeState(base=base, index=index, floor=state.floor, recent=recent, model=state.model)
+        if late:
+            recent = _merged(recent, [row for row in late if row[0] > oldest])
+            past = [row for row in late if row[0] // self._per_hour < base.hour]
+            owed = (owed[0] + sum(row[1] for row in past), owed[1] + sum(row[2] for row in past))
+        return SurgeState(base=base, index=index, floor=state.floor, recent=recent, model=state.model, owed=owed)
 
     def resume(self, state: SurgeState, index: int) -> SurgeState:
         """Goes on at ``index`` after a time in which nobody watched (an outage): that time is not learned."""
@@ -337,21 +357,34 @@ class SurgeDetector:
             "floor": state.floor,
             "model": state.model,
             "recent": [list(item) for item in state.recent],
+            "owed": list(state.owed),
         }
         return quick, baseline.to_doc(state.base) if state.base else None
 
     def from_docs(self, quick: Mapping[str, Any], slow: Mapping[str, Any] | None) -> SurgeState:
         """The inverse of :meth:`to_docs`. Raises CodecError."""
         try:
+            owed = quick.get("owed", (0.0, 0.0))  # states of older versions owe nothing
             return SurgeState(
                 base=baseline.from_doc(slow) if slow is not None else None,
                 index=int(quick["index"]),
                 floor=int(quick["floor"]),
                 model=str(quick["model"]),
                 recent=tuple((int(at), int(v), float(x)) for at, v, x in quick["recent"]),
+                owed=(float(owed[0]), float(owed[1])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise CodecError(f"A stored detector state is incomplete: {error}.") from error
+
+
+def _merged(
+    recent: Sequence[tuple[int, int, float]], late: Sequence[tuple[int, int, float]]
+) -> tuple[tuple[int, int, float], ...]:
+    counts = {at: (v, x) for at, v, x in recent}
+    for at, v, x in late:
+        before = counts.get(at, (0, 0.0))
+        counts[at] = (before[0] + v, before[1] + x)
+    return tuple((at, v, x) for at, (v, x) in sorted(counts.items()))
 
 
 def _between(values: Sequence[float], place: tuple[int, float]) -> float:

@@ -135,12 +135,14 @@ class DetectPipeline:
         if self.drives.knows(article.id):
             self._count("duplicates")
             return
-        index = self.states.detector.index_of(at)
+        belongs = index = self.states.detector.index_of(at)
         if self.buckets.closed is not None and index <= self.buckets.closed:
             index = self.buckets.closed + 1
             self._count("late")
         found = self.rules.match(item)
-        member = self.drives.take(item, at, index, tuple(found))
+        member = self.drives.take(item, at, belongs, tuple(found))
+        if belongs != index:
+            member.at = belongs
         if found:
             member = self.rules.fire(item, member, found, self.drives.stories.heat(member.story))
         self.buckets.add(index, article.id, member)
@@ -227,14 +229,19 @@ class DetectPipeline:
             states.begin(key, index)
         content = self.buckets.take(index)
         buckets: dict[SeriesKey, Bucket] = {}
+        late: dict[SeriesKey, tuple[tuple[int, int, float], ...]] = {}
         if content is not None:
+            late = content.late()
             buckets = content.buckets(start, self.config.detector.width)
             states.hear(index, content)
         findings: dict[SeriesKey, tuple[Finding, ...]] = {}
         for key in sorted({*buckets, *book.open}):
             bucket = buckets.get(key)
             stories = bucket.stories if bucket else 0
-            state = states.advance(key, index, stories, bucket.expected_negatives if bucket else 0.0)
+            negatives = bucket.expected_negatives if bucket else 0.0
+            past = late.get(key, ())
+            v, x = stories - sum(row[1] for row in past), max(0.0, negatives - sum(row[2] for row in past))
+            state = states.advance(key, index, v, x, past)
             if stories or key in book.open:
                 findings[key] = detector.assess(state, key)
             if bucket is not None and self._points_wanted:

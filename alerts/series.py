@@ -60,6 +60,8 @@ class Member:
     negative: float
     fresh: tuple[SeriesKey, ...]
     again: tuple[SeriesKey, ...]
+    at: int | None = None
+    """The bucket it belongs to, when that was closed already."""
 
 
 @dataclass(slots=True)
@@ -95,11 +97,33 @@ class OpenBucket:
             for key in sorted(articles)
         }
 
+    def late(self) -> dict[SeriesKey, tuple[tuple[int, int, float], ...]]:
+        """What of the counts belongs to earlier buckets: (bucket, stories, negatives) per series."""
+        found: dict[SeriesKey, dict[int, tuple[int, float]]] = {}
+        for member in self.members.values():
+            if member.at is not None:
+                for key in member.fresh:
+                    counts = found.setdefault(key, {})
+                    v, x = counts.get(member.at, (0, 0.0))
+                    counts[member.at] = (v + 1, x + member.negative)
+        return {key: tuple((at, v, x) for at, (v, x) in sorted(rows.items())) for key, rows in found.items()}
+
     def to_doc(self) -> dict[str, Any]:
         """A JSON object; the order of arrival is kept."""
         return {
             "members": [
-                [name, m.story, m.source, m.model, m.negative, [str(k) for k in m.fresh], [str(k) for k in m.again]]
+                [
+                    *(
+                        name,
+                        m.story,
+                        m.source,
+                        m.model,
+                        m.negative,
+                        [str(k) for k in m.fresh],
+                        [str(k) for k in m.again],
+                    ),
+                    *(() if m.at is None else (m.at,)),
+                ]
                 for name, m in self.members.items()
             ]
         }
@@ -118,8 +142,9 @@ class OpenBucket:
                         negative=float(negative),
                         fresh=tuple(SeriesKey.parse(text) for text in fresh),
                         again=tuple(SeriesKey.parse(text) for text in again),
+                        at=int(at[0]) if at else None,
                     )
-                    for name, story, source, model, negative, fresh, again in doc["members"]
+                    for name, story, source, model, negative, fresh, again, *at in doc["members"]
                 },
             )
         except (KeyError, TypeError, ValueError) as error:

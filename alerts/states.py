@@ -87,9 +87,17 @@ class SeriesStates:
 
     # -- one series ------------------------------------------------------------------------------------------------
 
-    def advance(self, key: SeriesKey, index: int, stories: int, negatives: float) -> SurgeState:
+    def advance(
+        self,
+        key: SeriesKey,
+        index: int,
+        stories: int,
+        negatives: float,
+        late: Sequence[tuple[int, int, float]] = (),
+    ) -> SurgeState:
         """The series' state once bucket ``index`` is closed with so many new stories, ``negatives`` of them negative
-        in expectation; the empty buckets before it are caught up."""
+        in expectation; the empty buckets before it are caught up. ``late`` are (bucket, stories, negatives) of earlier
+        buckets that came only now."""
         detector = self.plain if key == ALL else self.detector
         old = self._states.get(key)
         state = old
@@ -104,7 +112,7 @@ class SeriesStates:
                 if state.index < begin:
                     state = detector.advance(state, begin, 0, 0.0)
                 state = detector.resume(state, end)
-        state = detector.advance(state, index, stories, negatives)
+        state = detector.advance(state, index, stories, negatives, late)
         self._states[key] = state
         self.changed.add(key)
         if old is None or state.base is not old.base:

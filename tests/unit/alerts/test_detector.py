@@ -149,6 +149,31 @@ def test_a_burn_of_days_shows_in_the_cumulative_sum() -> None:
     assert max((f.window for f in DETECTOR.assess(DETECTOR.settle(state), KEY)), default=timedelta(0)) == timedelta(0)
 
 
+def test_what_comes_late_is_counted_where_it_belongs() -> None:
+    """Three hours of ordinary news handed in at once are no surge; a surge among them is still seen."""
+    start = ORDINARY.index + 1
+    down = DETECTOR.advance(ORDINARY, start + 36, 0, 0.0)
+    ordinary = [(start + n, 1, 0.3) for n in range(0, 36, 2)]
+    state = DETECTOR.advance(down, start + 37, 1, 0.3, ordinary)
+    assert all(f.p_value > 1e-3 for f in DETECTOR.assess(state, KEY))
+    heap = DETECTOR.best(DETECTOR.assess(DETECTOR.advance(down, start + 37, 19, 5.7), KEY))
+    assert heap is not None
+    surge = DETECTOR.advance(down, start + 37, 1, 0.3, [*ordinary, (start + 20, 24, 22.0)])
+    best = DETECTOR.best(DETECTOR.assess(surge, KEY))
+    assert best is not None
+    assert best.p_value < 1e-3
+    assert best.window >= timedelta(hours=2)
+    again = DETECTOR.from_docs(*(loads(dumps(doc)) for doc in DETECTOR.to_docs(surge)))
+    assert again == surge
+    # They are learned, in the hour in which they came.
+    later = DETECTOR.advance(state, start + 60, 0, 0.0)
+    assert state.owed[0] > 0
+    assert later.owed == (0.0, 0.0)
+    assert later.base is not None
+    assert down.base is not None
+    assert sum(later.base.stories) > sum(down.base.stories) + 10
+
+
 def test_windows_are_counted_as_if_one_by_one() -> None:
     """What one pass over the buckets gives is what each window holds and is expected to hold by itself."""
     state = ORDINARY

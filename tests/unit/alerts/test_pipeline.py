@@ -15,6 +15,7 @@ from news import MONDAY, Timeline, background, burst, scored
 from alerts.commands import Command, Verb
 from alerts.incidents import IncidentBook, IncidentConfig
 from alerts.pipeline import INCIDENT, KINDS, DetectPipeline, PipelineConfig, load_docs, with_words
+from alerts.series import ALL
 from alerts.silence import SilenceConfig
 from monitor.core.codec import dumps, incident_from_dict, loads
 from monitor.core.errors import CodecError
@@ -294,6 +295,20 @@ class TestDelivery:
         step = pipeline.advance(NOON + HOUR)
         assert {p.bucket.start for p in step.points} == {NOON + 30 * MINUTE}
         assert step.counts["late"] == 1
+
+    def test_what_a_feed_hands_in_after_an_outage_is_no_surge(
+        self, timeline: Timeline, ordinary: list[ScoredArticle]
+    ) -> None:
+        """Everything published in four hours arrives within a minute, after its buckets are closed."""
+        down, up = NOON, NOON + 4 * HOUR
+        late = [
+            replace(i, article=replace(i.article, fetched_at=up)) if down < i.article.published_at < up else i
+            for i in ordinary
+        ]
+        timeline.run(late, NOON + 8 * HOUR)
+        assert not [i for i in timeline.between(NOON, NOON + 8 * HOUR) if is_surge(i)]
+        states = timeline.pipeline.states
+        assert sum(states.detector.start_of(at) < up for at, _, _ in states[ALL].recent) > 10
 
     def test_a_backfill_is_kept_out_and_counted(self) -> None:
         pipeline = DetectPipeline(points=True)
