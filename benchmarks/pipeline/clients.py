@@ -19,6 +19,7 @@ from elasticsearch import AsyncElasticsearch, helpers
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 from news import ConstantScorer, Newsroom
+from process import wait_for_records
 from rich.console import Console
 from rich.table import Table
 
@@ -62,6 +63,8 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 async def run_clients(console: Console, backend: Backend, count: int) -> None:
     """The table."""
+    if "kafka" in backend.pids:
+        wait_for_records()
     articles = list(Newsroom().articles(0, count, of=count))
     scorer = ConstantScorer()
     items = [
