@@ -308,7 +308,7 @@ class TestDelivery:
         timeline.run(late, NOON + 8 * HOUR)
         assert not [i for i in timeline.between(NOON, NOON + 8 * HOUR) if is_surge(i)]
         states = timeline.pipeline.states
-        assert sum(states.detector.start_of(at) < up for at, _, _ in states[ALL].recent) > 10
+        assert sum(down < states.detector.start_of(at) < up for at, _, _ in states[ALL].recent) > 10
 
     def test_a_backfill_is_kept_out_and_counted(self) -> None:
         pipeline = DetectPipeline(points=True)
