@@ -225,7 +225,7 @@ class DetectPipeline:
         at, start = detector.start_of(index + 1), detector.start_of(index)
         before = self._recorder.before() if self._recorder is not None else None
         silent = self._recorder.silent() if self._recorder is not None else {}
-        for key in self.rules.begin():
+        for key in self.rules.begin(start):
             states.begin(key, index)
         content = self.buckets.take(index)
         buckets: dict[SeriesKey, Bucket] = {}

@@ -231,12 +231,17 @@ def either(parts: Iterable[Query]) -> Query:
 
 
 def _word(token: Token) -> Word:
-    text = normal(token.value)
+    value, prefix = token.value, token.prefix
+    if token.kind == "phrase" and value.endswith("*"):  # "bank run*" is "bank run"*
+        value, prefix = value[:-1], True
+    if "*" in value:
+        raise QueryError("a * can only end a word or phrase", token.at + value.index("*"))
+    text = normal(value)
     if not text:
         raise QueryError(f"nothing is left of {token} when signs that do not count are dropped", token.start)
     if not any(char.isalnum() for char in text):
         raise QueryError(f"{token} holds no letter and no digit", token.start)
-    prefix = token.prefix and glued(text[-1])
+    prefix = prefix and glued(text[-1])
     if prefix and len(re.findall(r"\w*$", text)[0]) < PREFIX:
         raise QueryError(f"expected at least {PREFIX} letters before the *", token.start)
     return Word(text, prefix)
@@ -263,4 +268,4 @@ def _mean(asked: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(sorted(names))}." if len(names) <= 30 else ""
+    return f"Known: {', '.join(sorted(names))}." if 0 < len(names) <= 30 else ""

