@@ -132,7 +132,8 @@ class DetectService:
         if self._restored:
             if self._new_pipeline is None:
                 raise RuntimeError("a pipeline can be restored only once, and there is no way to make another")
-            self._pipeline = self._new_pipeline()
+            # It reads the model's labels: files and hashes, which must not hold up the renewal of the lease.
+            self._pipeline = await asyncio.to_thread(self._new_pipeline)
         self._restored = True
         self.watermark = None
         docs = await self._load_docs(self._state)

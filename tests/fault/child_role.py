@@ -165,6 +165,10 @@ async def main(plan: dict[str, Any]) -> None:
     settings = Settings.model_validate(plan["settings"])
     arrange_backends(plan)
     wrap_storage(plan, death, WrongClock(file))
+    # Every term of leadership has a pipeline of its own.
+    app.build_pipeline = lambda *_args, **_kwargs: DetectPipeline(  # type: ignore[assignment]
+        PipelineConfig(series=SeriesConfig(backfill_after=BACKFILL), grace=GRACE)
+    )
     notifiers = {name: DyingNotifier(n, death) for name, n in app.build_notifiers(settings, clock).items()}
     daemon = Daemon(
         settings,
@@ -172,7 +176,6 @@ async def main(plan: dict[str, Any]) -> None:
         roles=plan["roles"],
         scorer=WordScorer(lambda title: 0.95 if "collapse" in title else 0.1),
         notifiers=notifiers,  # type: ignore[arg-type]
-        pipeline=DetectPipeline(PipelineConfig(series=SeriesConfig(backfill_after=BACKFILL), grace=GRACE)),
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

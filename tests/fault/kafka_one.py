@@ -1,4 +1,4 @@
-"""One record in, all out, or their number: ``kafka_one.py produce|count|dump ADDRESS TOPIC SECONDS``.
+"""One record in, all out, or their number: ``kafka_one.py produce|count|dump|join ADDRESS TOPIC SECONDS``.
 
 A process of its own, because the client leaves sockets open when a broker goes away. Prints what became of it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
@@ -35,6 +36,24 @@ def count(address: str, topic: str, seconds: float) -> str:
     return str(sum(1 for _ in consumer))
 
 
+def join(address: str, topic: str, seconds: float) -> str:
+    """Reads one record as a member of the group of the topic's name, says so, and lives on for ``seconds``, or ends at
+    once when they are less than a minute. Commits nothing."""
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=address, group_id=topic, auto_offset_reset="earliest", enable_auto_commit=False,
+        session_timeout_ms=6000,
+    )  # fmt: skip
+    deadline = time.monotonic() + seconds
+    found = 0
+    while not found and time.monotonic() < deadline:
+        found = sum(len(records) for records in consumer.poll(timeout_ms=500).values())
+    if seconds >= 60:
+        print(found, flush=True)
+        while time.monotonic() < deadline:
+            consumer.poll(timeout_ms=500)
+    return str(found)
+
+
 def dump(address: str, topic: str, seconds: float) -> str:
     """Every record as a line of JSON, its value in base64."""
     consumer = KafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
@@ -57,5 +76,5 @@ def dump(address: str, topic: str, seconds: float) -> str:
 
 if __name__ == "__main__":
     action, its_address, its_topic, its_seconds = sys.argv[1:]
-    actions = {"produce": produce, "count": count, "dump": dump}
+    actions = {"produce": produce, "count": count, "dump": dump, "join": join}
     print(actions[action](its_address, its_topic, float(its_seconds)), flush=True)

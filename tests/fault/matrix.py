@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ async def disturbed(
     """Runs the pipeline with a deed in the middle of some steps, and checks that what it leaves behind is what an
     undisturbed run does. Returns the exit codes of the processes that ended before their time."""
     expected = await undisturbed(folder, servers)
+    began = time.monotonic()
     async with Rig(folder / "disturbed", servers, postgres=postgres, rejects=rejects, twice=twice) as rig:
         for name, roles in (workers or ROLES).items():
             rig.start(name, roles, die=(die or {}).get(name))
@@ -54,7 +56,8 @@ async def disturbed(
         deaths = {name: list(worker.deaths) for name, worker in rig.workers.items()}
         await rig.finish()
         found = await rig.outcome()
-    compare(found, expected)
+        compare(found, expected)
+        rig.report(found, deaths, time.monotonic() - began)
     return deaths
 
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -47,6 +48,8 @@ ROLES = {"ingest": ("ingest",), "score": ("score",), "detect": ("detect", "notif
 SLACK = 2
 """So many steps after it was printed an article must have reached the detector, or time does not go on."""
 PARTITIONS = 4
+LEASE = 8
+"""Seconds; a crowded machine must be able to renew it."""
 SETTLE = 0.5
 """Seconds after which the tail gives what has arrived; less than the product's, so that it has to find more of what
 comes late."""
@@ -113,6 +116,8 @@ class Rig:
         self.garbage = 0
         """Records that are no article, published by :meth:`publish_garbage`."""
         self._fed = folder / "fed.txt"
+        self.record_count = self.letter_count = 0
+        """What the topics held in the end, letters once each."""
 
     # -- configuration ---------------------------------------------------------------------------------------------
 
@@ -144,7 +149,7 @@ class Rig:
                 "timeout": 10, "bulk_items": 50,
             },
             "state": self._state_section(),
-            "scale": {"instance": name, "lease_seconds": 3},
+            "scale": {"instance": name, "lease_seconds": LEASE},
             "ingest": {
                 "per_host_concurrent": 8, "per_host_spacing": 0, "spread": 0, "allow_networks": ["127.0.0.0/8"],
                 "backoff_base": 0.3 * RATE, "backoff_cap": 0.3 * RATE,
@@ -397,6 +402,28 @@ class Rig:
             )
         self.garbage += len(values)
 
+    def report(self, outcome: Outcome, deaths: Mapping[str, Sequence[int]], seconds: float) -> None:
+        """Writes what was observed as a line of JSON to the file that RISKWIRE_FAULT_REPORT names, if it does."""
+        if not (path := os.environ.get("RISKWIRE_FAULT_REPORT")):
+            return
+        line = {
+            "test": os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0],
+            "seconds": round(seconds, 1),
+            "ended": {name: list(codes) for name, codes in deaths.items() if codes},
+            "answers": {str(status): count for status, count in sorted(self.store.statuses.items())},
+            "bulk items": {str(status): count for status, count in sorted(self.store.bulk_items.items())},
+            "sent more than once": sum(1 for count in self.store.sent.values() if count > 1),
+            "records": self.record_count,
+            "swallowed": dict(self.broker.swallowed),
+            "sessions ended": len(self.broker.expelled),
+            "stored": len(outcome.stored),
+            "dead letters": self.letter_count,
+            "incidents": len(outcome.incidents),
+            "messages": sum(outcome.posts.values()),
+        }
+        with Path(path).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
     async def _indices(self, session: aiohttp.ClientSession) -> list[str]:
         async with session.get(f"{self._elastic}/_cat/indices/{self.elastic_config.pattern}?format=json") as answer:
             return [row["index"] for row in await answer.json()] if answer.status == 200 else []
@@ -457,9 +484,11 @@ class Rig:
     async def _check_dead_letters(self) -> None:
         articles = {f"articles/{r['partition']}/{r['offset']}": r for r in await self.records("articles")}
         bad = {origin for origin, r in articles.items() if r["key"].startswith("garbage") or _title(r).startswith(_BAD)}
+        self.record_count = len(articles)
         letters: dict[str, dict[str, Any]] = {}
         for letter in await self.records("dead-letters"):
             letters[letter["headers"]["origin"]] = letter  # a crash repeats a letter; its origin makes it one again
+        self.letter_count = len(letters)
         assert set(letters) == bad
         for origin, letter in letters.items():
             assert letter["value"] == articles[origin]["value"]

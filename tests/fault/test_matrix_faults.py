@@ -75,18 +75,20 @@ def broker_deaf(api_key: int, seconds: float) -> Deed:
 
 def store_refuses(seconds: float) -> Deed:
     async def deed(rig: Rig) -> None:
+        before = rig.store.fault
         await rig.store.refuse()
         await asyncio.sleep(seconds)
         await rig.store.heal()
+        rig.store.fault = before
 
     return deed
 
 
 def store_has(fault: Fault, seconds: float) -> Deed:
     async def deed(rig: Rig) -> None:
-        rig.store.fault = fault
+        before, rig.store.fault = rig.store.fault, fault
         await asyncio.sleep(seconds)
-        await rig.store.heal()
+        rig.store.fault = before
 
     return deed
 
@@ -139,30 +141,42 @@ async def test_elasticsearch(servers: Servers, tmp_path: Path, name: str) -> Non
     await disturbed(tmp_path, servers, ELASTIC[name])
 
 
-async def test_kafka_fails_in_several_ways(servers: Servers, tmp_path: Path) -> None:
-    deeds = {2: broker_refuses(4), 4: broker_freezes(4), 6: broker_cuts(4), 8: broker_deaf(PRODUCE, 4)}
-    await disturbed(tmp_path, servers, deeds)
-
-
-async def test_elasticsearch_fails_in_several_ways(servers: Servers, tmp_path: Path) -> None:
-    deeds = {
-        2: store_refuses(4),
-        3: store_has(faults.slow(2), 5),
-        4: store_has(faults.too_many(), 3),
-        5: store_begins(faults.partly(0.4)),
-        7: store_begins(faults.lost_answers(0.5)),
-        9: store_begins(faults.too_large(4000)),
-    }
-    await disturbed(tmp_path, servers, deeds)
-
-
 REASON = "[1:10] failed to parse field [title] of type [text]: unmappable"
 
 
+async def test_kafka_fails_in_several_ways(servers: Servers, tmp_path: Path) -> None:
+    """While everything is published twice and out of order, with garbage in between."""
+    deeds = {
+        2: broker_refuses(4), 3: Rig.publish_garbage, 4: broker_freezes(4), 6: broker_cuts(4),
+        8: broker_deaf(PRODUCE, 4),
+    }  # fmt: skip
+    await disturbed(tmp_path, servers, deeds, twice=True)
+
+
+async def test_elasticsearch_fails_in_several_ways(servers: Servers, tmp_path: Path) -> None:
+    """While the mapping rejects some articles."""
+
+    def also(fault: Fault) -> Fault:
+        return faults.both(fault, faults.rejected(b"unmappable", REASON))
+
+    deeds = {
+        0: store_begins(faults.rejected(b"unmappable", REASON)),
+        2: store_refuses(4),
+        3: store_has(also(faults.slow(2)), 5),
+        4: store_has(also(faults.too_many()), 3),
+        5: store_begins(also(faults.partly(0.4))),
+        7: store_begins(also(faults.lost_answers(0.5))),
+        9: store_begins(also(faults.too_large(4000))),
+    }
+    await disturbed(tmp_path, servers, deeds, rejects=True)
+
+
+@pytest.mark.slow
 async def test_what_the_mapping_rejects_is_a_dead_letter(servers: Servers, tmp_path: Path) -> None:
     await disturbed(tmp_path, servers, {0: store_begins(faults.rejected(b"unmappable", REASON))}, rejects=True)
 
 
+@pytest.mark.slow
 async def test_everything_twice_and_out_of_order(servers: Servers, tmp_path: Path) -> None:
     await disturbed(tmp_path, servers, {3: Rig.publish_garbage}, twice=True)
 
@@ -206,7 +220,9 @@ async def test_a_storm_of_rebalancing(servers: Servers, tmp_path: Path, seconds:
         assert left >= 1
         assert rig.workers["score"].deaths == []
         await rig.finish()
-        compare(await rig.outcome(), expected)
+        found = await rig.outcome()
+        compare(found, expected)
+        rig.report(found, {"joined": [joined], "left": [left]}, time.monotonic() - began)
 
 
 def clocks(**seconds: float) -> Deed:
@@ -229,10 +245,8 @@ def clock_wrong(name: str, offset: float, seconds: float) -> Deed:
 HOUR = 3600.0
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["small", pytest.param("hour", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small", "hour"])
 async def test_clocks_jump(servers: Servers, tmp_path: Path, name: str) -> None:
     deeds = {
         "small": {
@@ -281,6 +295,7 @@ def fill(disk: Path, seconds: float) -> Deed:
     return deed
 
 
+@pytest.mark.slow
 async def test_the_disk_of_the_state_is_full(servers: Servers, tmp_path: Path, small_disk: Path) -> None:
     folder = tmp_path / "disturbed" / "data"
     folder.mkdir(parents=True)

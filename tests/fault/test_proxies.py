@@ -16,7 +16,7 @@ import aiohttp
 import elastic_proxy as faults
 import pytest
 from elastic_proxy import ElasticProxy
-from kafka_proxy import PRODUCE, KafkaProxy, rewritten
+from kafka_proxy import HEARTBEAT, JOIN_GROUP, PRODUCE, KafkaProxy, leave_request, member_of, rewritten
 
 CLIENT = Path(__file__).with_name("kafka_one.py")
 
@@ -35,6 +35,44 @@ def test_every_address_of_the_port_is_rewritten_and_nothing_else(form: Any) -> N
     expected = b"\0\0\0\x07" + form("127.0.0.1", 5) + b"x" + form("127.0.0.1", 5) + form("localhost", 9093)
     assert rewritten(body, 9092, "127.0.0.1", 5) == expected
     assert rewritten(b"\x01" + struct.pack(">i", 9092), 9092, "h", 5) == b"\x01" + struct.pack(">i", 9092)
+
+
+def test_the_member_is_read_from_every_request_that_shows_it() -> None:
+    header = struct.pack(">i", 7) + struct.pack(">h", 4) + b"riskwire"[:4]
+
+    def short(text: str) -> bytes:
+        return struct.pack(">h", len(text)) + text.encode()
+
+    def compact(text: str) -> bytes:
+        return bytes([len(text) + 1]) + text.encode()
+
+    number = struct.pack(">i", 5)
+    old_join = struct.pack(">hh", JOIN_GROUP, 5) + header + short("g") + number + number + short("m-1")
+    new_join = struct.pack(">hh", JOIN_GROUP, 7) + header + b"\0" + compact("g") + number + number + compact("m-1")
+    old_beat = struct.pack(">hh", HEARTBEAT, 3) + header + short("g") + number + short("m-1") + short("")
+    new_beat = struct.pack(">hh", HEARTBEAT, 4) + header + b"\0" + compact("g") + number + compact("m-1") + b"\0\0"
+    for frame in (old_join, new_join, old_beat, new_beat):
+        assert member_of(frame) == ("g", "m-1")
+    assert member_of(leave_request(("g", "m-1"))[4:]) == ("g", "m-1")
+    first_join = struct.pack(">hh", JOIN_GROUP, 5) + header + short("g") + number + number + short("")
+    assert member_of(first_join) is None  # the coordinator has not named it yet
+    assert member_of(struct.pack(">hh", PRODUCE, 9) + header) is None
+
+
+async def test_a_member_that_died_is_no_member_when_its_session_is_over(broker: KafkaProxy) -> None:
+    topic = f"proxy-{uuid.uuid4().hex[:8]}"
+    assert await kafka("produce", broker.address, topic, 10) == "ok"
+    member = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", str(CLIENT), "join", broker.address, topic, "60",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert member.stdout is not None
+    assert (await member.stdout.readline()).strip() == b"1"
+    member.kill()
+    await member.wait()
+    # The next one gets the record as well: nobody waits for the dead one for longer than its session.
+    assert await kafka("join", broker.address, topic, 20) == "1"
+    assert [group for group, _ in broker.expelled] == [topic]
 
 
 @pytest.fixture
