@@ -38,9 +38,9 @@ from alerts.notifiers.slack_blocks import (
     changes,
     cut,
     escape,
-    told_of,
 )
 from alerts.notifiers.slack_listen import SlackListener, Submit
+from alerts.notifiers.telling import told_of
 from alerts.notifiers.text import headline
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.codec import time_from_str, time_to_str

@@ -136,7 +136,7 @@ def blocks(incident: Incident, look: Look | None = None) -> list[dict[str, Any]]
 
 def _fields(incident: Incident) -> list[str]:
     fields = [f"*Severity*\n{incident.severity.value}", f"*Since*\n{incident.opened_at:%Y-%m-%d %H:%M} UTC"]
-    if incident.kind != "silence":
+    if incident.kind == "surge":
         fields += [
             f"*Observed*\n{incident.observed:.1f} negative stories",
             f"*Expected*\n{incident.expected:.1f} (95 % interval {incident.low:.0f} to {incident.high:.0f})",
@@ -189,12 +189,3 @@ def changes(told: Mapping[str, str], incident: Incident) -> tuple[list[str], int
             lines[-1] += f" until {incident.snoozed_until:%Y-%m-%d %H:%M} UTC"
     more = incident.stories - int(told.get("stories", incident.stories))
     return lines, max(0, more)
-
-
-def told_of(incident: Incident) -> dict[str, str]:
-    """What :func:`changes` compares with, as a receipt keeps it."""
-    return {
-        "severity": incident.severity.value,
-        "state": incident.state.value,
-        "stories": str(incident.stories),
-    }

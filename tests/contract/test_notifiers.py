@@ -13,12 +13,13 @@ from typing import Any
 import doubles
 import pytest
 from doubles import START
+from hook_servers import MailServer, hook_server, mail_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from slack_server import CHANNEL, TOKEN, Script, SlackServer, slack_server, wrong_blocks
 
-from alerts.notifiers import console, slack
+from alerts.notifiers import console, email, pagerduty, slack, teams, webhook
 from alerts.registry import available, load_notifier, load_notifiers
 from monitor.core.errors import ConfigError, NotifyError, PermanentNotifyError, RetryableNotifyError
 from monitor.core.ports import Notifier
@@ -31,6 +32,8 @@ from monitor.core.types import (
     Severity,
     WordWeight,
 )
+
+KEY = "r0uting-secret"
 
 
 def incident(**changes: Any) -> Incident:
@@ -74,12 +77,45 @@ def slack_notifier(server: SlackServer, **options: Any) -> slack.SlackNotifier:
     return slack.build({"token": TOKEN, "channel": CHANNEL, "base_url": server.url, "timeout": 5} | options)
 
 
-@pytest.fixture(params=["console", "slack"])
+HOOKS = ("webhook", "alertmanager", "alertmanager-api", "pagerduty", "teams")
+
+
+def hook_notifier(kind: str, url: str, **options: Any) -> Notifier:
+    """One of those that post JSON."""
+    if kind == "pagerduty":
+        return pagerduty.build({"routing_key": KEY, "url": url, "timeout": 2, "min_severity": "info"} | options)
+    if kind == "teams":
+        return teams.build({"url": url, "timeout": 2} | options)
+    form = "riskwire" if kind == "webhook" else kind
+    return webhook.build({"url": url, "secret": KEY, "format": form, "timeout": 2} | options)
+
+
+def mail_notifier(server: MailServer, **options: Any) -> Notifier:
+    table = {"host": "127.0.0.1", "port": server.port, "security": "none", "from": "Desk <desk@bank.example>"}
+    return email.build(table | {"to": ["risk@bank.example"], "timeout": 5} | options)
+
+
+def mail_text(server: MailServer) -> str:
+    texts = []
+    for mail in server.mails:
+        body = mail.get_body(("plain",))
+        assert body is not None
+        texts.append(f"{mail['Subject']}\n{body.get_content()}")
+    return "\n".join(texts)
+
+
+@pytest.fixture(params=["console", "slack", "email", *HOOKS])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
         if request.param == "console":
             stream = io.StringIO()
             yield Subject(console.ConsoleNotifier(stream=stream), stream.getvalue)
+        elif request.param == "email":
+            mails = await stack.enter_async_context(mail_server())
+            yield Subject(mail_notifier(mails), lambda: mail_text(mails))
+        elif request.param in HOOKS:
+            hooks = await stack.enter_async_context(hook_server())
+            yield Subject(hook_notifier(request.param, hooks.url), lambda: str(hooks.bodies).replace("\\\\", ""))
         else:
             server = await stack.enter_async_context(slack_server())
             yield Subject(slack_notifier(server), lambda: str(list(server.messages.values())))
