@@ -21,8 +21,9 @@ from world import FEEDS, Item, World
 
 STEP = timedelta(hours=12)
 STEPS = 12
-GRACE = 3 * STEP
-"""Buckets stay open for three steps: what belongs to a step is in the store one step later at the latest."""
+GRACE = 4 * STEP
+"""Buckets stay open for four steps: what belongs to a step is with the detector two steps later at the latest (see
+``rig.SLACK``), well before its buckets close."""
 START = world.START
 SURGE = START + timedelta(days=3, hours=1)
 END = START + (STEPS - 1) * STEP
