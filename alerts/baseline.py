@@ -23,9 +23,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
 from typing import Any
 
-from monitor.core.errors import CodecError
+from monitor.core.errors import CodecError, ConfigError
 
 WEEK = 168
 GROUPS = 48
@@ -42,6 +44,11 @@ _THURSDAY = 72  # hours from Monday 00:00 to the weekday of 1970-01-01
 def hour_of_week(hour: int) -> int:
     """0 is Monday 00:00 UTC; ``hour`` counts from the Unix epoch."""
     return (hour + _THURSDAY) % WEEK
+
+
+@lru_cache(maxsize=16)
+def _days(dates: tuple[str, ...]) -> frozenset[int]:
+    return frozenset((date.fromisoformat(text) - date(1970, 1, 1)).days for text in dates)
 
 
 def group_of(cell: int) -> int:
@@ -91,6 +98,20 @@ class BaselineConfig:
     """Hours without clipping at the beginning."""
     dispersion_hours: int = 168
     """Hours before residuals enter the dispersion: earlier ones show how little was known."""
+    holidays: tuple[str, ...] = ()
+    """ISO dates (UTC) that are like Sundays, see :mod:`alerts.calendar`."""
+
+    def __post_init__(self) -> None:
+        try:
+            _days(self.holidays)
+        except ValueError as error:
+            raise ConfigError(f"A holiday is not a date: {error}.", hint="Write 2026-12-25.") from error
+
+    def cell(self, hour: int) -> int:
+        """The hour of the week that an hour is like."""
+        if self.holidays and hour // 24 in _days(self.holidays):
+            return 6 * 24 + hour % 24
+        return hour_of_week(hour)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +243,7 @@ class _Learner:
     def predict(self, hour: int) -> tuple[float, float, float, float]:
         """Expected stories and negatives of an hour: with the quick levels, then without them."""
         c = self.config
-        cell = hour_of_week(hour)
+        cell = c.cell(hour)
         phi = dispersions(c, self.moments)[1]
         level = (c.level_shape + sum(self.stories)) / (c.level_shape / c.prior_rate + sum(self.exposure))
         stories = self._rate(cell, self.stories, self.exposure, level, phi, 0)
@@ -257,7 +278,7 @@ class _Learner:
         are those that belong to no incident that is over."""
         c = self.config
         hour = self.hour
-        cell = hour_of_week(hour)
+        cell = c.cell(hour)
         stories, negatives = self.rates[-1]
         self._accumulate(new, stories, negatives)
         _, _, slow_v, slow_x = self.predict(hour)
@@ -382,7 +403,7 @@ def forecast(config: BaselineConfig, base: Baseline, hour: int) -> tuple[float, 
 
 def shape_of(config: BaselineConfig, base: Baseline) -> tuple[float, ...]:
     """The weekly shape of a series: expected stories per hour of the week relative to their mean, then negatives."""
-    learner = _Learner(config, base, None)
+    learner = _Learner(replace(config, holidays=()), base, None)
     start = base.hour - hour_of_week(base.hour)
     rates = [learner.predict(start + cell)[2:] for cell in range(WEEK)]
     stories, negatives = sum(v for v, _ in rates) / WEEK, sum(x for _, x in rates) / WEEK
