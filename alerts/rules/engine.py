@@ -121,7 +121,7 @@ class RuleSet:
                         continue
                     while end < size and glued(words[end]):
                         end += 1
-                if text.original((start, end)) is not None:
+                if text.even or text.original((start, end)) is not None:
                     found.setdefault(word, []).append((start, end))
         return found
 

@@ -75,6 +75,8 @@ class RuleText:
         """Normal form: what words and phrases are looked for in."""
         self.title_end = len(self._title.text)
         self._body_start = len(article.title) + 1
+        self.even = self._title.origin is None and self._body.origin is None
+        """Every character stands for one of the article's."""
 
     @cached_property
     def _tokens(self) -> list[int]:
