@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,7 +143,7 @@ class NotifierEntry(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field("", description="Unique name; the kind when unset.")
-    kind: str = Field(description="Notifier: console, slack, or one you installed.")
+    kind: str = Field(description="Notifier: console, slack, email, pagerduty, teams, webhook, or one you installed.")
 
     @property
     def options(self) -> Mapping[str, object]:
@@ -312,7 +313,8 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def _looks_secret(key: str) -> bool:
     """Whether a key may hold a secret itself (not where to find one)."""
     name = key.rpartition(".")[2]
-    return any(word in name for word in ("token", "secret", "password", "api_key")) and not name.endswith(
+    words = ("token", "secret", "password", "api_key", "routing_key", "bearer")
+    return any(word in name for word in words) and not name.endswith(
         ("_file", "_env", "_url", "token_budget")
     )
 
@@ -332,4 +334,7 @@ def shown(settings: Settings) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     result: dict[str, Any] = hide(settings.model_dump(mode="python"))
+    for entry in result["notifiers"]:
+        if isinstance(entry.get("url"), str):  # a web hook's address is a secret
+            entry["url"] = re.sub(r"(//[^/]+/).+", r"\1***", entry["url"])
     return result

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from alerts.digest import Digests
 from alerts.outbox import Outbox, outbox_rows
 from alerts.pipeline import DetectPipeline, load_docs, with_words
 from alerts.rules.engine import RuleSet
@@ -147,11 +148,15 @@ class Assembly:
         lease = self._lease("notify")
         if lease is None:
             outbox = Outbox(self.storage.state, notifiers, self.clock)
+            digests = Digests(self.storage.state, notifiers, self.clock)
         else:
-            outbox = Outbox(FencedState(self.storage.state, lease), notifiers, self.clock, claim=lease.claim)
+            fenced = FencedState(self.storage.state, lease)
+            outbox = Outbox(fenced, notifiers, self.clock, claim=lease.claim)
+            digests = Digests(fenced, notifiers, self.clock)
 
         async def send_due() -> dict[str, int]:
             counts = await outbox.run_once()
+            await digests.run_once()
             return {
                 "sent": counts.sent,
                 "retry": counts.retried,

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from alerts.digest import Plan, plan_of
 from alerts.notifiers.chart import chart
 from alerts.notifiers.options import (
     Secret,
@@ -28,6 +29,7 @@ from alerts.notifiers.options import (
     seconds_of,
     secret_keys,
     secret_of,
+    text_of,
 )
 from alerts.notifiers.routes import RANK, Routing, routing_of
 from alerts.notifiers.slack_api import GoneError, SlackApi
@@ -37,6 +39,7 @@ from alerts.notifiers.slack_blocks import (
     blocks,
     changes,
     cut,
+    digest_blocks,
     escape,
 )
 from alerts.notifiers.slack_listen import SlackListener, Submit
@@ -51,6 +54,7 @@ __all__ = ["Secret", "SlackNotifier", "blocks", "build", "cut", "escape", "token
 
 EVENT_TYPE = "riskwire_incident"
 CHANGE_TYPE = "riskwire_change"
+DIGEST_TYPE = "riskwire_digest"
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +78,8 @@ class SlackNotifier:
         thread_every: timedelta = timedelta(minutes=10),
         app_token: Secret | None = None,
         timezone: str = "UTC",
+        digest: Plan | None = None,
+        digest_channel: str = "",
         clock: Clock | None = None,
     ) -> None:
         self.name = name
@@ -83,6 +89,8 @@ class SlackNotifier:
         self._timeout = timeout
         self._look_back = look_back
         self._look = Look(buttons=app_token is not None, links=links)
+        self.digest = digest
+        self._digest_channel = digest_channel or channel
         self._charts = charts
         self._thread_every = thread_every
         self._listener = (
@@ -120,6 +128,27 @@ class SlackNotifier:
                 raise  # the edit is repeated harmlessly; the reply is not lost
             _log.warning("slack: the first message of %s has no thread yet", incident.id)
         return Receipt(notifier=self.name, data=data)
+
+    async def send_digest(self, begin: datetime, end: datetime, incidents: Sequence[Incident]) -> None:
+        """One message of what was below the bar; none when one of the same end is there already."""
+        channel, period = self._digest_channel, time_to_str(end)
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                if await self._find(channel, period, event=DIGEST_TYPE):
+                    return
+                await self._api.call(
+                    "chat.postMessage",
+                    {
+                        "channel": channel,
+                        "text": f"{len(incidents)} incidents below the bar",
+                        "blocks": digest_blocks(begin, end, incidents),
+                        "metadata": {"event_type": DIGEST_TYPE, "event_payload": {"incident": period}},
+                        "unfurl_links": False,
+                        "unfurl_media": False,
+                    },
+                )
+        except TimeoutError as error:
+            raise RetryableNotifyError("Slack did not take the digest in time.") from error
 
     # -- the message -----------------------------------------------------------------------------------------------
 
@@ -180,7 +209,7 @@ class SlackNotifier:
         before = told.get("severity", "")
         return before in set(Severity) and RANK[incident.severity] > RANK[Severity(before)]
 
-    async def _find(self, channel: str, incident_id: str) -> str:
+    async def _find(self, channel: str, incident_id: str, event: str = EVENT_TYPE) -> str:
         """The ts of an incident's message by its metadata; "" when it is not there or history may not be read."""
         query = {"channel": channel, "limit": self._look_back, "include_all_metadata": True}
         try:
@@ -188,7 +217,7 @@ class SlackNotifier:
         except (PermanentNotifyError, GoneError):
             return ""  # the scope is optional: without it the message is posted anew
         for message in answer.get("messages") or ():
-            payload = _payload(message, EVENT_TYPE)
+            payload = _payload(message, event)
             if payload.get("incident") == incident_id and message.get("ts"):
                 return str(message["ts"])
         return ""
@@ -275,7 +304,7 @@ def _time(text: str | None, default: datetime) -> datetime:
 _WHERE = "notifiers.slack"
 _KEYS = (
     *secret_keys("token"), *secret_keys("app_token"), "channel", "timeout", "base_url", "routes", "min_severity",
-    "runbook", "dashboard", "charts", "thread_minutes", "timezone",
+    "digest", "digest_channel", "runbook", "dashboard", "charts", "thread_minutes", "timezone",
 )  # fmt: skip
 
 
@@ -308,6 +337,7 @@ def build(options: Mapping[str, Any], context: Any = None) -> SlackNotifier:
         for key, label in (("runbook", "Runbook"), ("dashboard", "Dashboard"))
         if options.get(key)
     }
+    zone = _zone(options.get("timezone", "UTC"))
     return SlackNotifier(
         token=token,
         channel=channel.strip(),
@@ -319,7 +349,9 @@ def build(options: Mapping[str, Any], context: Any = None) -> SlackNotifier:
         charts=flag_of(options, "charts", _WHERE, default=True),
         thread_every=timedelta(minutes=seconds_of(options, "thread_minutes", _WHERE, default=10, least=0, most=1440)),
         app_token=app_token,
-        timezone=_zone(options.get("timezone", "UTC")),
+        timezone=zone,
+        digest=plan_of(options.get("digest"), zone, _WHERE),
+        digest_channel=text_of(options, "digest_channel", _WHERE, default=""),
         clock=clock_of(context),
     )
 

@@ -7,8 +7,9 @@ element, 2,000 a field, 150 a header, 10 elements a context, 255 a block id, 75 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -189,3 +190,19 @@ def changes(told: Mapping[str, str], incident: Incident) -> tuple[list[str], int
             lines[-1] += f" until {incident.snoozed_until:%Y-%m-%d %H:%M} UTC"
     more = incident.stories - int(told.get("stories", incident.stories))
     return lines, max(0, more)
+
+
+def digest_blocks(begin: datetime, end: datetime, incidents: Sequence[Incident]) -> list[dict[str, Any]]:
+    """The blocks of a digest: the most unlikely incidents first, as many as fit."""
+    count = len(incidents)
+    head = f"{count} {'incident' if count == 1 else 'incidents'} below the bar"
+    span = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    result: list[dict[str, Any]] = [{"type": "header", "text": _plain(head)}, _context(span)]
+    room = BLOCK_LIMIT - len(result) - 1
+    for incident in incidents[:room]:
+        lines = [f"*{escape(cut(headline(incident), 300))}*", cut(escape(incident.reason), 1000)]
+        lines += [_link(item) for item in incident.evidence[:1]]
+        result.append(_section("\n".join(lines)))
+    if count > room:
+        result.append(_context(f"and {count - room} more: riskwire incidents ls --state all"))
+    return result

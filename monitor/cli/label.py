@@ -155,7 +155,13 @@ async def _choose(
     first = clock.now() - since
     known = frozenset(label.group for label in read_labels(labels))
     found: list[Candidate] = []
+    readers: dict[str, int] = {}
     async with open_storage(settings, clock, guest=True) as storage:
+        after = ""
+        while rows := await storage.state.list("feedback", after=after, limit=_PAGE):
+            after = rows[-1][0]
+            for _, row in rows:
+                readers[str(row["article"])] = readers.get(str(row["article"]), 0) + 1
         position = ""
         while (page := await storage.store.tail(position, _PAGE)).items:
             position = page.position
@@ -165,7 +171,7 @@ async def _choose(
                     found.append(Candidate(item=item, text=text, scores=item.scored.scores, model=item.scored.model))
     if rescore:
         found = await asyncio.to_thread(_rescore, artefact, found)
-    chosen = choose(found, quota=quota, story_of=build_stories(), labelled=known, seed=seed)
+    chosen = choose(found, quota=quota, story_of=build_stories(), labelled=known, seed=seed, readers=readers)
     return chosen, len(found)
 
 

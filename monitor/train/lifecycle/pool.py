@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.core.ids import digest
@@ -11,6 +11,7 @@ from monitor.core.types import ScoredArticle, Scores
 from monitor.model.preprocess import group_key
 
 UNCERTAIN, STORY, RESCORED, RANDOM = "uncertain", "disputed_in_story", "disputed_by_model", "random"
+READER = "disputed_by_reader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +55,32 @@ def choose(
     story_of: Callable[[ScoredArticle], str] = lambda item: "",
     labelled: frozenset[str] = frozenset(),
     seed: int = 0,
+    readers: Mapping[str, int] | None = None,
 ) -> list[Candidate]:
     """The articles to label, the reasons in turn. Texts in ``labelled`` (normalised) and repeated ones are left out.
 
+    ``readers`` counts by article id how many people said that its label is wrong or that it is not relevant.
     ``story_of`` names the story of an article, "" for none; its copies are told apart before copies are dropped.
     """
     texts: dict[str, Candidate] = {}
     verdicts: dict[str, set[tuple[str, str]]] = defaultdict(set)
     stories: dict[str, str] = {}
+    disputed: Counter[str] = Counter()
     for candidate in items:
+        disputed[candidate.group] += (readers or {}).get(candidate.item.article.id, 0)
         story = story_of(candidate.item)
         if story:
             verdicts[story].add((candidate.scores.topic, candidate.scores.sentiment))
         if candidate.group and candidate.group not in labelled and candidate.group not in texts:
             texts[candidate.group] = candidate
             stories[candidate.group] = story
-    reasons: dict[str, list[Candidate]] = {STORY: [], RESCORED: [], UNCERTAIN: []}
+    reasons: dict[str, list[Candidate]] = {READER: [], STORY: [], RESCORED: [], UNCERTAIN: []}
     for group, candidate in texts.items():
         given = candidate.item.scored.scores
         doubt = uncertainty(candidate.scores, quota.below)
-        if len(verdicts[stories[group]]) > 1 if stories[group] else False:
+        if disputed[group]:
+            reasons[READER].append(replace(candidate, reason=READER, urgency=disputed[group] + doubt))
+        elif len(verdicts[stories[group]]) > 1 if stories[group] else False:
             reasons[STORY].append(replace(candidate, reason=STORY, urgency=len(verdicts[stories[group]]) + doubt))
         elif (candidate.scores.topic, candidate.scores.sentiment) != (given.topic, given.sentiment):
             gap = abs(candidate.scores.negative - given.negative)

@@ -19,7 +19,7 @@ from monitor.model.artefact import Artefact
 from monitor.train.lifecycle.formats import read, write
 from monitor.train.lifecycle.formats.sheet import COLUMNS, guarded, unguarded
 from monitor.train.lifecycle.labels import HELD, Label, append, decide, is_held, read_labels, stats
-from monitor.train.lifecycle.pool import RANDOM, RESCORED, STORY, UNCERTAIN, Candidate, Quota, choose
+from monitor.train.lifecycle.pool import RANDOM, READER, RESCORED, STORY, UNCERTAIN, Candidate, Quota, choose
 
 NOW = "2026-03-02T09:00:00Z"
 
@@ -61,6 +61,13 @@ def test_a_verdict_that_another_model_does_not_share_is_disputed() -> None:
     old, new = candidate(1), candidate(1, mood="positive")
     chosen = choose([Candidate(item=old.item, text=old.text, scores=new.scores, model="n@2")], quota=Quota(random=0.0))
     assert reasons(chosen) == {RESCORED: ["a00001"]}
+
+
+def test_what_readers_dispute_comes_whatever_the_model_thinks_of_it() -> None:
+    pool = [candidate(1, "Acme sinks", top=0.97), candidate(2, "ACME sinks", top=0.97), candidate(3, "Fed", top=0.98)]
+    chosen = choose(pool, quota=Quota(random=0.0), readers={"a00002": 2})
+    assert reasons(chosen) == {READER: ["a00001"]}  # the same text
+    assert choose(pool, quota=Quota(random=0.0)) == []
 
 
 def test_a_text_is_offered_once_and_not_when_it_is_labelled() -> None:
