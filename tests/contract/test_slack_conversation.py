@@ -393,6 +393,24 @@ class TestButtons:
         assert "riskwire_acknowledge" not in str(server.messages)
 
 
+class TestDigest:
+    async def test_one_message_a_period_in_its_channel(self, server: SlackServer) -> None:
+        made = notifier(server, digest="daily", digest_channel=CRITICAL)
+        assert made.digest is not None
+        for _ in range(2):  # the second time, as after a crash
+            await made.send_digest(START, START + 24 * HOUR, [doubles.incident("i1"), doubles.incident("i2")])
+        ((channel, _), message) = next(iter(server.messages.items()))
+        assert (channel, len(server.messages)) == (CRITICAL, 1)
+        assert "2 incidents below the bar" in str(message)
+
+    async def test_a_refusal_is_told(self, server: SlackServer) -> None:
+        made = notifier(server, digest="weekly")
+        server.limited[CHANNEL] = 60.0
+        with pytest.raises(RetryableNotifyError) as caught:
+            await made.send_digest(START, START + 24 * HOUR, [doubles.incident("i1")])
+        assert caught.value.after == 60.0
+
+
 class TestBlocks:
     @given(
         title=st.text(max_size=400),

@@ -76,6 +76,22 @@ def test_paths_count_from_the_file(write) -> None:  # type: ignore[no-untyped-de
     assert settings.entities.watchlists == (path.parent / "w.csv",)
 
 
+def test_addresses_of_web_hooks_and_keys_are_not_shown() -> None:
+    settings = Settings.model_validate(
+        {
+            "notifiers": [
+                {"kind": "teams", "url": "https://prod.example:443/workflows/abc?sig=hidden"},
+                {"kind": "pagerduty", "routing_key": "hidden"},
+                {"kind": "webhook", "url": "http://hook.example", "bearer": "hidden", "secret_file": "/run/s"},
+            ]
+        }
+    )
+    text = str(shown(settings)["notifiers"])
+    assert "hidden" not in text
+    assert "https://prod.example:443/***" in text
+    assert "/run/s" in text
+
+
 def test_secrets_are_not_shown(write) -> None:  # type: ignore[no-untyped-def]
     settings = load_settings(write("[[notifiers]]\nkind='slack'\ntoken='xoxb-1'\ntoken_env='SLACK'\nchannel='C1'"))
     text = str(shown(settings))
