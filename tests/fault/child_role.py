@@ -167,7 +167,8 @@ async def main(plan: dict[str, Any]) -> None:
     wrap_storage(plan, death, WrongClock(file))
     # Every term of leadership has a pipeline of its own.
     app.build_pipeline = lambda *_args, **_kwargs: DetectPipeline(  # type: ignore[assignment]
-        PipelineConfig(series=SeriesConfig(backfill_after=BACKFILL), grace=GRACE)
+        # Stories must be remembered for longer than their buckets stay open.
+        PipelineConfig(series=SeriesConfig(backfill_after=BACKFILL), grace=GRACE, story_window=3 * GRACE)
     )
     notifiers = {name: DyingNotifier(n, death) for name, n in app.build_notifiers(settings, clock).items()}
     daemon = Daemon(
