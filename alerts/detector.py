@@ -9,7 +9,8 @@ and ``m`` negatives expected by :mod:`alerts.baseline`:
   the quantum (see :func:`alerts.baseline.quantum`);
 - *share*, when the stories that are not negative surge as well: P(X ≥ x | v) for a binomial with the usual share, its
   size divided by the design effect 1 + (v - 1) * rho (Kish 1965), continued likewise. A surge of volume alone has an
-  ordinary share and does not alarm: unless the share test passes ``share_alpha``, its p-value counts too.
+  ordinary share and does not alarm: the larger of the two p-values counts, that of the share times ``crowd_looks``,
+  because within such a surge it is looked at hundreds of times.
 
 The scales are put on one footing by how often each is looked at independently: a week holds 2,016 windows of five
 minutes but seven of a day. ``p * week / window`` is the number of such findings that an ordinary week would bring; the
@@ -35,6 +36,8 @@ from monitor.core.types import Bucket, Finding, SeriesKey
 
 _HOUR = timedelta(hours=1)
 _MINUTES = (5, 10, 15, 30, 60, 120, 360, 720, 1440)
+_TYPICAL = 0.83
+"""Mean p(negative) of stories above one half: so much a negative story adds, and the rest of it is no other story."""
 _BURN_HOURS = 3
 """Since how long the cumulative sum must be above zero to be tested; the fixed windows see what is shorter."""
 
@@ -52,9 +55,10 @@ class DetectorConfig:
     warm_up: timedelta = timedelta(hours=48)
     relearn: timedelta = timedelta(hours=24)
     """After a change of model the share is learned anew for so long before the series is tested again."""
-    share_alpha: float = 0.05
     crowd: float = 2.0
     """Standard deviations (and stories) above the expectation from which other stories surge too."""
+    crowd_looks: float = 10.0
+    """What the share test costs: within a surge of volume it is looked at many times."""
     burn: float = 10.0
     """What the cumulative sum costs: its window is chosen, not given."""
     scales: float = 2.0
@@ -307,11 +311,10 @@ class SurgeDetector:
             r = 1.0 / (_between(phis, place) + 1.0 / (c.baseline.level_shape + known))
             p = float(betainc(unit_x, r, unit_mean / (r + unit_mean)))
             doubt = rho + 1.0 / (c.baseline.share_weight + told)
-            if self._crowded(v - x, mean_v - mean_x, phis[1]):
+            if self._crowded(v - x / _TYPICAL, mean_v - mean_x / _TYPICAL, phis[1]):
                 effect = baseline.thinning(scale, share) + (v - 1) * doubt
                 p_share = float(betainc(x / effect, max(0.0, v - x) / effect + 1.0, share))
-                if p_share > c.share_alpha:
-                    p = max(p, p_share)
+                p = max(p, min(1.0, c.crowd_looks * p_share))
             chance = r / (r + unit_mean)
             findings.append(
                 Finding(
