@@ -53,7 +53,7 @@ LEASE = 8
 SETTLE = 0.5
 """Seconds after which the tail gives what has arrived; less than the product's, so that it has to find more of what
 comes late."""
-PATIENCE = 90.0
+PATIENCE = 150.0
 """Seconds without any progress after which a run has failed."""
 
 _VOLATILE = frozenset({"arrival", "arrival_check", "fetched_at", "scored_at"})
