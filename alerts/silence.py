@@ -70,9 +70,7 @@ class SilenceWatch:
                 width=width,
                 windows=(width, timedelta(hours=1), timedelta(hours=_BLOCK)),
                 # Active buckets are at most one per bucket: they vary less than stories do.
-                baseline=BaselineConfig(
-                    prior_share=1.0, share_limit=1.0, prior_rate=0.5, dispersion=(0.05,) * 4
-                ),
+                baseline=BaselineConfig(prior_share=1.0, share_limit=1.0, prior_rate=0.5, dispersion=(0.05,) * 4),
             )
         )
         self._per_hour = int(timedelta(hours=1) / width)
@@ -99,9 +97,12 @@ class SilenceWatch:
                 self.changed.add(name)
 
     def active_sources(self, index: int, within: timedelta = timedelta(days=7)) -> int:
-        """Sources that brought something lately."""
+        """How many sources there are to speak of: those that brought something lately, by weight (the inverse of
+        Simpson's index of their active buckets). A wire and a video desk that adds a story now and then are one: to
+        wait for the second would be to wait for hours."""
         oldest = index - int(within / self.detector.config.width)
-        return sum(1 for name, state in self.sources.items() if name != EVERYTHING and state.last > oldest)
+        active = [s.active for name, s in self.sources.items() if name != EVERYTHING and s.last > oldest and s.active]
+        return round(sum(active) ** 2 / sum(a * a for a in active)) if active else 0
 
     def close(self, index: int) -> list[Incident]:
         """Closes bucket ``index``; returns the silence incidents that open or end with it."""

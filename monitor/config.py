@@ -314,9 +314,7 @@ def _looks_secret(key: str) -> bool:
     """Whether a key may hold a secret itself (not where to find one)."""
     name = key.rpartition(".")[2]
     words = ("token", "secret", "password", "api_key", "routing_key", "bearer")
-    return any(word in name for word in words) and not name.endswith(
-        ("_file", "_env", "_url", "token_budget")
-    )
+    return any(word in name for word in words) and not name.endswith(("_file", "_env", "_url", "token_budget"))
 
 
 def shown(settings: Settings) -> dict[str, Any]:
