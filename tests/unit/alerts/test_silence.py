@@ -167,3 +167,14 @@ def test_a_first_poll_may_bring_its_newest_items_first() -> None:
         watch.close(index)
     assert watch.sources["a"].active == 3
     assert watch.sources["a"].last == START + 9
+
+
+@pytest.mark.parametrize(("every", "sources"), [(1, 2), (3, 2), (20, 1)])
+def test_a_source_that_speaks_now_and_then_is_no_second_one(every: int, sources: int) -> None:
+    watch = SilenceWatch()
+    for number in range(400):
+        watch.arrive("wire", START + number)
+        if number % every == 0:
+            watch.arrive("video", START + number)
+        watch.close(START + number)
+    assert watch.active_sources(START + 400) == sources
