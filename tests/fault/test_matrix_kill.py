@@ -24,8 +24,8 @@ POINTS = [
     ("score", "before subscription.commit", 6),
     ("score", "after subscription.commit", 6),
     # detect: lag → tail → one transaction
-    ("detect", "after bus.lag", 30),
-    ("detect", "after store.tail", 40),
+    ("detect", "after bus.lag", 10),
+    ("detect", "after store.tail", 15),
     ("detect", "before state.apply", 6),
     ("detect", "after state.apply", 6),
     ("detect", "before state.apply of an incident", 1),
