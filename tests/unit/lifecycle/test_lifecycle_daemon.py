@@ -89,8 +89,8 @@ def test_sighup_takes_what_is_set_and_keeps_the_former_when_it_is_wrong(tiny: Ar
     present = load_settings(file)
     file.write_text("data_dir = 'data'\n[drift]\nenabled = false\n", "utf-8")
     ModelRegistry(tmp_path / "data").set(str(tiny.path), now=SystemClock().now())
-    assert _again(file, present).drift.enabled is False
+    assert _again(file, present, None)[0].drift.enabled is False
     file.write_text("data_dir = 'data'\n[drift]\nenabled = 7\n", "utf-8")
-    assert _again(file, present) is present
+    assert _again(file, present, None) == (present, None)
     file.write_text(f"data_dir = 'data'\n[model]\npath = '{tmp_path}/none'\n", "utf-8")
-    assert _again(file, present) is present
+    assert _again(file, present, None) == (present, None)
