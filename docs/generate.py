@@ -7,12 +7,12 @@ from typing import Any, get_origin
 
 import click
 import typer
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 from monitor.cli.main import app
 from monitor.config import NotifierEntry, Settings, SourceEntry
-from monitor.obs.metrics import Metrics
+from monitor.obs.families import Label
+from monitor.obs.metrics import CATALOGUE
 from monitor.train import sections
 from monitor.train.config import TrainConfig
 
@@ -91,14 +91,26 @@ def _shown(value: object) -> str:
 
 def metrics() -> str:
     """Every metric."""
-    lines = ["# Metrics", "", "Served at `/metrics` of `[observe] listen`.", ""]
-    lines += ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, MetricWrapperBase):
-            name = metric._name + ("_total" if metric._type == "counter" else "")
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-            lines.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")
+    lines = [
+        "# Metrics",
+        "",
+        "Served at `/metrics` of `[observe] listen`, with what the Prometheus client tells of the process",
+        "(`process_*`).",
+        "Whatever happens, no label has more values than listed or told here: any further one becomes `other`.",
+        "[Metrics and alerts](../metrics.md) tells what to make of them.",
+        "",
+        "| metric | type | unit | labels | role | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for spec in CATALOGUE:
+        labels = ", ".join(_label(label) for label in spec.labels)
+        lines.append(f"| `{spec.name}` | {spec.kind} | {spec.unit} | {labels} | {spec.role} | {spec.help} |")
     return "\n".join(lines) + "\n"
+
+
+def _label(label: Label) -> str:
+    values = ", ".join(label.values) if label.values else f"at most {label.limit}"
+    return f"`{label.name}` ({values})"
 
 
 def recipe() -> str:
