@@ -129,13 +129,13 @@ ELASTIC = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", KAFKA)
 async def test_kafka(servers: Servers, tmp_path: Path, name: str) -> None:
     await disturbed(tmp_path, servers, KAFKA[name])
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ELASTIC)
 async def test_elasticsearch(servers: Servers, tmp_path: Path, name: str) -> None:
     await disturbed(tmp_path, servers, ELASTIC[name])
@@ -171,12 +171,12 @@ async def test_elasticsearch_fails_in_several_ways(servers: Servers, tmp_path: P
     await disturbed(tmp_path, servers, deeds, rejects=True)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 async def test_what_the_mapping_rejects_is_a_dead_letter(servers: Servers, tmp_path: Path) -> None:
     await disturbed(tmp_path, servers, {0: store_begins(faults.rejected(b"unmappable", REASON))}, rejects=True)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 async def test_everything_twice_and_out_of_order(servers: Servers, tmp_path: Path) -> None:
     await disturbed(tmp_path, servers, {3: Rig.publish_garbage}, twice=True)
 
@@ -200,7 +200,7 @@ async def storm(rig: Rig, seconds: float, every: float, dice: random.Random) -> 
     return joined, left
 
 
-@pytest.mark.parametrize("seconds", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [30, pytest.param(300, marks=pytest.mark.matrix)])
 async def test_a_storm_of_rebalancing(servers: Servers, tmp_path: Path, seconds: int) -> None:
     expected = await undisturbed(tmp_path, servers)
     async with Rig(tmp_path / "storm", servers) as rig:
@@ -245,7 +245,7 @@ def clock_wrong(name: str, offset: float, seconds: float) -> Deed:
 HOUR = 3600.0
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["small", "hour"])
 async def test_clocks_jump(servers: Servers, tmp_path: Path, name: str) -> None:
     deeds = {
@@ -295,7 +295,7 @@ def fill(disk: Path, seconds: float) -> Deed:
     return deed
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 async def test_the_disk_of_the_state_is_full(servers: Servers, tmp_path: Path, small_disk: Path) -> None:
     folder = tmp_path / "disturbed" / "data"
     folder.mkdir(parents=True)

@@ -46,7 +46,7 @@ async def nothing(_: Rig) -> None:
     """The death is in the plan."""
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("postgres", [False, True], ids=["sqlite", "postgres"])
 @pytest.mark.parametrize(
     ("role", "point", "count"), [pytest.param(*p, id=f"{p[0]}-{p[1].replace(' ', '-')}") for p in POINTS]
@@ -58,7 +58,7 @@ async def test_killed_between_two_steps(
     assert deaths == {name: [-signal.SIGKILL] if name == role else [] for name in ROLES}, "the point was not reached"
 
 
-@pytest.mark.parametrize("postgres", [pytest.param(False, marks=pytest.mark.slow), True], ids=["sqlite", "postgres"])
+@pytest.mark.parametrize("postgres", [pytest.param(False, marks=pytest.mark.matrix), True], ids=["sqlite", "postgres"])
 async def test_every_role_killed_once(servers: Servers, tmp_path: Path, postgres: bool) -> None:
     die = {
         "ingest": ("after bus.publish", 12),

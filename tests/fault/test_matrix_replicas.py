@@ -10,7 +10,7 @@ import pytest
 from matrix import disturbed
 from rig import LEASE, Rig, Servers
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.matrix]
 
 WORKERS = {
     "ingest-a": ("ingest",),
