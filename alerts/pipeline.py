@@ -114,7 +114,7 @@ class DetectPipeline:
     def due(self, watermark: datetime) -> bool:
         """Whether ``advance`` would close a bucket."""
         if self.buckets.closed is None:
-            return bool(self.buckets.open)
+            return bool(self.buckets.open) and min(self.buckets.open) <= self._last(watermark)
         return self._last(watermark) > self.buckets.closed
 
     def _last(self, watermark: datetime) -> int:
@@ -158,7 +158,8 @@ class DetectPipeline:
         """Closes every bucket whose end is at least ``grace`` before ``watermark``."""
         last = self._last(watermark)
         buckets = self.buckets
-        if buckets.closed is None and buckets.open:
+        # Not before the first bucket can close: until then an earlier one may still come, whatever arrived first.
+        if buckets.closed is None and buckets.open and min(buckets.open) <= last:
             buckets.closed = min(buckets.open) - 1
             self.states.origin = buckets.closed + 1
         told, self._acted = self._acted, {}

@@ -484,3 +484,23 @@ def test_a_broad_incident_is_titled_with_whom_it_concerns() -> None:
     assert book._joint_title(everything, (bank, topic)) == "all news: Some Bank"
     assert book._joint_title(topic, (bank, everything)) == "Macro: Some Bank"
     assert book._joint_title(bank, (everything, topic)) == "Some Bank"
+
+
+def test_what_arrived_first_does_not_decide_where_history_begins() -> None:
+    """A tick between two articles of the first hour changes nothing: neither is late while neither's bucket closed."""
+    items = list(background(MONDAY, 1))[:40]
+    early, later = items[0], items[-1]
+    assert later.article.published_at - early.article.published_at > 10 * MINUTE
+    documents = []
+    for broken in (False, True):
+        pipeline = DetectPipeline()
+        pipeline.feed([later])
+        docs: dict[str, dict[str, str]] = {}
+        if broken:
+            write(docs, pipeline.advance(later.article.published_at).changes)
+        pipeline.feed([early, *items[1:-1]])
+        step = pipeline.advance(later.article.published_at + DAY)
+        assert "late" not in step.counts
+        write(docs, step.changes)
+        documents.append(docs)
+    assert documents[0] == documents[1]
