@@ -12,8 +12,10 @@ run: $(VENV)/.core
 	test -f riskwire.toml || $(BIN)/riskwire init
 	$(BIN)/riskwire run -c riskwire.toml
 
+# Files side by side, except those that measure time against servers: they come after, one by one.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/contract --ignore tests/fault
+	$(BIN)/python -m pytest tests/contract tests/fault
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 1800

@@ -252,12 +252,17 @@ def _plan(admin: Any, config: KafkaConfig, specs: Sequence[TopicSpec]) -> tuple[
     return tuple(steps)
 
 
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
 def _compare(spec: TopicSpec, info: TopicInfo, settings: Mapping[str, Mapping[str, Any]]) -> list[TopicStep]:
     def step(action: TopicAction, text: str, changes: Mapping[str, str] | None = None) -> TopicStep:
         return TopicStep(spec=spec, action=action, text=text, changes=changes or {})
 
     if info.missing:
-        text = f"create '{spec.name}': {spec.partitions} partitions, {spec.replication} copies"
+        text = f"create '{spec.name}': {_counted(spec.partitions, 'partition', 'partitions')}, "
+        text += f"{_counted(spec.replication, 'copy', 'copies')}"
         return [step(TopicAction.CREATE, text)]
     steps: list[TopicStep] = []
     if info.partitions < spec.partitions:
@@ -267,7 +272,7 @@ def _compare(spec: TopicSpec, info: TopicInfo, settings: Mapping[str, Mapping[st
         text = f"'{spec.name}' has {info.partitions} partitions, more than the {spec.partitions} configured"
         steps.append(step(TopicAction.KEEP, f"{text}; Kafka cannot remove partitions"))
     if info.replication != spec.replication:
-        text = f"'{spec.name}' has {info.replication} copies, {spec.replication} are configured"
+        text = f"'{spec.name}' has {_counted(info.replication, 'copy', 'copies')}, {spec.replication} are configured"
         steps.append(step(TopicAction.KEEP, f"{text}; kafka-reassign-partitions changes that"))
     told = {name: str(settings[name]["value"]) for name in spec.settings if name in settings}
     changes = {name: value for name, value in spec.settings.items() if told.get(name) != value}
