@@ -18,10 +18,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.backends import BusSection, ElasticSection, KafkaSection, ScaleSection, StateSection, StoreSection
 from monitor.core.errors import ConfigError
+from monitor.web_section import WebSection
 
 DEFAULT_FILE = Path("riskwire.toml")
-Role = Literal["ingest", "score", "detect", "notify"]
+Role = Literal["ingest", "score", "detect", "notify", "web"]
 ROLES: tuple[Role, ...] = get_args(Role)
+WORK: tuple[Role, ...] = tuple(role for role in ROLES if role != "web")
+"""What works on news; the rest shows it."""
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -174,6 +177,7 @@ class Settings(BaseSettings):
     retention: RetentionSection = RetentionSection()
     drift: DriftSection = DriftSection()
     observe: ObserveSection = ObserveSection()
+    web: WebSection = WebSection()
     sources: tuple[SourceEntry, ...] = ()
     notifiers: tuple[NotifierEntry, ...] = (NotifierEntry(kind="console"),)
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,7 +15,7 @@ from alerts.audit import expire as expire_audits
 from alerts.pipeline import DetectPipeline
 from alerts.rules.engine import RuleSet
 from monitor import app
-from monitor.config import ROLES, Role, Settings
+from monitor.config import WORK, Role, Settings
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ConfigError, UnavailableError
 from monitor.core.ports import Interactive, Listener, Notifier, Scorer, Source
@@ -26,7 +27,11 @@ from monitor.services.ingest import IngestService
 from monitor.services.scheduler import Scheduler
 from monitor.services.shadow import ShadowService
 from monitor.services.topics import ARTICLES, SCORE_GROUP
+from monitor.serving import build_web
 from monitor.storage import Storage
+
+if TYPE_CHECKING:
+    from monitor.web.server import WebServer
 
 _log = structlog.get_logger("daemon")
 
@@ -44,7 +49,7 @@ class Daemon:
         settings: Settings,
         *,
         clock: Clock | None = None,
-        roles: Sequence[Role] = ROLES,
+        roles: Sequence[Role] = WORK,
         sources: Sequence[Source | Listener] | None = None,
         notifiers: dict[str, Notifier] | None = None,
         alerting: bool = True,
@@ -91,8 +96,8 @@ class Daemon:
                 app.open_storage(
                     self.settings,
                     self.clock,
-                    bus=bool(needs - {"notify"}),
-                    store=bool(needs & {"score", "detect"}),
+                    bus=bool(needs - ({"notify"} if self.settings.web.push else {"notify", "web"})),
+                    store=bool(needs & {"score", "detect", "web"}),
                 )
             )
             scheduler = Scheduler(self.clock)
@@ -108,6 +113,7 @@ class Daemon:
                 scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
             await self._serve_health(stack)
             tasks = self._parts.tasks
+            web = await self._web(stack) if "web" in self.roles else None
             scheduler.start()
             if self._parts.sharding is not None:
                 tasks["sharding"] = asyncio.create_task(self._parts.sharding.run())
@@ -126,6 +132,10 @@ class Daemon:
                 tasks[f"leader {role}"] = asyncio.create_task(leader.run())
             if self._parts.shadow is not None:
                 tasks["shadow"] = asyncio.create_task(self._run_shadow(self._parts.shadow))
+            if web is not None:
+                await web.start()
+                self._parts.web = web
+                tasks["web"] = asyncio.create_task(web.run())
             tasks["scheduler"] = asyncio.create_task(scheduler.wait_failed())
             waiting = asyncio.create_task(stop.wait())
             self.health.ready = True
@@ -186,6 +196,14 @@ class Daemon:
         context = await stack.enter_async_context(app.connector_context(self.settings, self.clock))
         return app.build_sources(self.settings, context)
 
+    async def _web(self, stack: AsyncExitStack) -> WebServer | None:
+        """Not started. The scorer of the other roles serves it too."""
+        assert self.storage is not None
+        return await build_web(
+            self.settings, self.clock, self.storage, metrics=self.metrics, health=self.health, scorer=self.scorer,
+            close=stack.push_async_callback,
+        )  # fmt: skip
+
     async def _serve_health(self, stack: AsyncExitStack) -> None:
         listen = self.settings.observe.listen
         if not listen:
@@ -220,12 +238,15 @@ class Daemon:
         parts = self._parts
         self.health.ready = False
         _log.info("stopping")
+        if parts.web is not None:
+            parts.web.stop()
         if parts.ingest is not None:
             parts.ingest.stop()
         await scheduler.stop(grace=5.0)
         if parts.sharding is not None:
             parts.sharding.stop()
             await self._end("sharding", cancel=False, timeout=5.0)
+        await self._end("web", cancel=False, timeout=4.0)
         for name in [name for name in parts.tasks if name == "listeners" or name.startswith("answers ")]:
             await self._end(name, cancel=True, timeout=5.0)
         if parts.score is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -35,6 +36,9 @@ from monitor.services.shadow import ShadowService
 from monitor.services.sharding import Sharding
 from monitor.storage import Storage, instance
 
+if TYPE_CHECKING:
+    from monitor.web.server import WebServer
+
 _log = structlog.get_logger("daemon")
 
 
@@ -48,6 +52,7 @@ class Parts:
     notify: NotifyService | None = None
     shadow: ShadowService | None = None
     sharding: Sharding | None = None
+    web: WebServer | None = None
     leaders: dict[str, Leadership] = field(default_factory=dict)
     """By role, where the state is shared: who leads does the role's work."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)

@@ -16,6 +16,9 @@ from uuid import uuid4
 
 from monitor.core.errors import StorageError
 from monitor.core.types import (
+    BreakdownQuery,
+    BreakdownRow,
+    Facets,
     PutReport,
     ScoredArticle,
     SearchPage,
@@ -66,6 +69,7 @@ async def remove(config: ElasticConfig) -> None:
         for name in await client.find("GET", path("_alias", config.alias)) or ():
             await client.find("DELETE", path(name))
         await client.find("DELETE", path("_index_template", config.alias))
+        await client.find("DELETE", path(f"{config.prefix}-incidents"))
     await client.close()
 
 
@@ -109,6 +113,14 @@ class SettledStore:
     async def series(self, query: SeriesQuery) -> Sequence[SeriesPoint]:
         await self._refresh()
         return await self.inner.series(query)
+
+    async def facets(self, query: SearchQuery) -> Facets:
+        await self._refresh()
+        return await self.inner.facets(query)
+
+    async def breakdown(self, query: BreakdownQuery) -> Sequence[BreakdownRow]:
+        await self._refresh()
+        return await self.inner.breakdown(query)
 
     async def article(self, article_id: str) -> ScoredArticle | None:
         await self._refresh()

@@ -11,11 +11,14 @@ from typing import Protocol, TypeVar, runtime_checkable
 from monitor.core.types import (
     JSON,
     Article,
+    BreakdownQuery,
+    BreakdownRow,
     Bucket,
     Change,
     Cursor,
     Delivery,
     Expect,
+    Facets,
     Finding,
     Incident,
     Lag,
@@ -146,6 +149,14 @@ class Store(Protocol):
 
     async def series(self, query: SeriesQuery) -> Sequence[SeriesPoint]:
         """Article counts per step, empty steps included."""
+
+    async def facets(self, query: SearchQuery) -> Facets:
+        """How the matches of a search are spread; ``limit`` and ``offset`` play no part. Of many matches the newest
+        (20,000 at least) may stand for all."""
+
+    async def breakdown(self, query: BreakdownQuery) -> Sequence[BreakdownRow]:
+        """Article counts of every topic, entity or source that has any in the time asked for, those with the most
+        expected negatives first; at most 1,000 of them and 1,000 steps."""
 
     async def article(self, article_id: str) -> ScoredArticle | None:
         """One article, or None."""

@@ -429,6 +429,40 @@ class SeriesPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """How the matches of a search are spread: value → count, most frequent first. ``total`` counts all matches;
+    ``sampled``: the counts are of the newest ones only."""
+
+    total: int
+    topics: Mapping[str, int]
+    sentiments: Mapping[str, int]
+    sources: Mapping[str, int]
+    languages: Mapping[str, int]
+    entities: Mapping[str, int]
+    sampled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakdownQuery:
+    """Asks for article counts of every topic, entity or source over [since, until) in steps of ``width``."""
+
+    scope: Scope
+    since: datetime
+    until: datetime
+    width: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakdownRow:
+    """One value of a breakdown. ``steps`` are (articles, how many are expected to be negative), one for each step."""
+
+    value: str
+    articles: int
+    expected_negatives: float
+    steps: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
     """A change to the state store: set the document ``key`` of ``kind``."""
 

@@ -31,7 +31,7 @@ class Schema:
 
 
 LOG = Schema(file="log.db", name="bus log", application_id=0x52574C47, version=1)  # "RWLG"
-STORE = Schema(file="store.db", name="article store", application_id=0x52575352, version=1)  # "RWSR"
+STORE = Schema(file="store.db", name="article store", application_id=0x52575352, version=2)  # "RWSR"
 STATE = Schema(file="state.db", name="state store", application_id=0x52575354, version=1)  # "RWST"
 SCHEMAS = (LOG, STORE, STATE)
 """Everything that lies in a data folder."""

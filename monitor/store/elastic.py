@@ -12,6 +12,9 @@ from typing import Self
 
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.types import (
+    BreakdownQuery,
+    BreakdownRow,
+    Facets,
     PutReport,
     ScoredArticle,
     SearchPage,
@@ -20,7 +23,7 @@ from monitor.core.types import (
     SeriesQuery,
     TailPage,
 )
-from monitor.store import elastic_search
+from monitor.store import elastic_search, elastic_spread
 from monitor.store.elastic_bulk import BulkWriter
 from monitor.store.elastic_client import ElasticClient
 from monitor.store.elastic_config import ElasticConfig
@@ -30,6 +33,7 @@ from monitor.store.elastic_retention import Retention
 from monitor.store.elastic_skew import SkewGuard
 from monitor.store.elastic_tail import Tail
 from monitor.store.queries import check_search, check_series
+from monitor.store.spread import check_breakdown
 
 
 class ElasticStore:
@@ -94,6 +98,15 @@ class ElasticStore:
         """Article counts per step of ``width``, empty steps included. Raises UsageError for more than 100,000 steps."""
         check_series(query)
         return await elastic_search.series(self.client, query)
+
+    async def facets(self, query: SearchQuery) -> Facets:
+        """How the matches of a search are spread, counted over all of them; at most 100 values of each kind."""
+        return await elastic_spread.facets(self.client, query)
+
+    async def breakdown(self, query: BreakdownQuery) -> Sequence[BreakdownRow]:
+        """Article counts of every topic, entity or source. Raises UsageError for another scope or too many steps."""
+        check_breakdown(query)
+        return await elastic_spread.breakdown(self.client, query)
 
     async def article(self, article_id: str) -> ScoredArticle | None:
         """One article, or None. What another process wrote is found after the next refresh."""

@@ -17,10 +17,10 @@ STEPS = 1000
 counting distinct sources takes grow with them."""
 SOURCE_PRECISION = 1000
 """Up to about this many different sources of a step are counted (nearly) exactly."""
-_FIELDS = {Scope.TOPIC: "topic", Scope.ENTITY: "entities", Scope.SOURCE: "source"}
+FIELDS = {Scope.TOPIC: "topic", Scope.ENTITY: "entities", Scope.SOURCE: "source"}
 
 
-def _conditions(query: SearchQuery) -> list[dict[str, Any]] | None:
+def conditions_of(query: SearchQuery) -> list[dict[str, Any]] | None:
     """Filters of a search; None when nothing can match. What people typed is only ever a value, never syntax."""
     conditions: list[dict[str, Any]] = []
     for name, value in (
@@ -62,7 +62,7 @@ def _whole(text: str) -> bool:
 
 async def search(client: ElasticClient, query: SearchQuery) -> SearchPage:
     """Newest first; articles of the same time in the reverse order of arrival."""
-    conditions = _conditions(query)
+    conditions = conditions_of(query)
     if conditions is None:
         return SearchPage(items=(), total=0)
     body = {
@@ -99,7 +99,7 @@ async def series(client: ElasticClient, query: SeriesQuery) -> Sequence[SeriesPo
 async def _steps(client: ElasticClient, query: SeriesQuery, start: int, end: int, width: int) -> dict[int, SeriesPoint]:
     conditions: list[dict[str, Any]] = [{"range": {"published_micros": {"gte": start, "lt": end}}}]
     if query.key.scope is not Scope.ALL:
-        conditions.append({"term": {_FIELDS[query.key.scope]: query.key.value}})
+        conditions.append({"term": {FIELDS[query.key.scope]: query.key.value}})
     counted = {
         "negative": {"sum": {"field": "negative"}},
         "sources": {"cardinality": {"field": "source", "precision_threshold": SOURCE_PRECISION}},

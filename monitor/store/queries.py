@@ -18,7 +18,7 @@ SERIES_STEPS = 100_000
 
 
 @dataclass(slots=True)
-class _Plan:
+class Plan:
     """The parts of a search statement."""
 
     tables: str = "facts"
@@ -46,7 +46,7 @@ def check_search(query: SearchQuery) -> None:
 
 def search(connection: sqlite3.Connection, query: SearchQuery) -> SearchPage:
     """Newest first; articles of the same time in the reverse order of arrival."""
-    plan = _plan(connection, query)
+    plan = plan_of(connection, query)
     if plan is None:
         return SearchPage(items=(), total=0)
     total = connection.execute(f"SELECT COUNT(*) FROM {plan.tables} {plan.where}", plan.values).fetchone()[0]
@@ -60,9 +60,9 @@ def search(connection: sqlite3.Connection, query: SearchQuery) -> SearchPage:
     return SearchPage(items=tuple(_by_position(connection, position) for (position,) in rows), total=int(total))
 
 
-def _plan(connection: sqlite3.Connection, query: SearchQuery) -> _Plan | None:
-    """None when nothing can match."""
-    plan = _Plan()
+def plan_of(connection: sqlite3.Connection, query: SearchQuery) -> Plan | None:
+    """What to read for a search; None when nothing can match."""
+    plan = Plan()
     for column, name in (("topic", query.topic), ("source", query.source), ("lang", query.lang)):
         if name:
             number = find_name(connection, name)

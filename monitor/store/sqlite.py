@@ -10,6 +10,9 @@ from typing import Self
 from monitor.core.clock import Clock
 from monitor.core.errors import UsageError
 from monitor.core.types import (
+    BreakdownQuery,
+    BreakdownRow,
+    Facets,
     PutOutcome,
     PutReport,
     PutResult,
@@ -24,7 +27,7 @@ from monitor.db.database import Database
 from monitor.db.directory import DataDirectory
 from monitor.db.schema import STORE
 from monitor.db.values import to_micros
-from monitor.store import queries, tables
+from monitor.store import queries, spread, tables
 from monitor.store.rows import COLUMNS, RejectedError, Row, encode
 
 TAIL_LIMIT = 10_000
@@ -117,6 +120,15 @@ class SqliteStore:
         """Article counts per step of ``width``, empty steps included. Raises UsageError for more than 100,000 steps."""
         queries.check_series(query)
         return await self.database.read(lambda connection: queries.series(connection, query))
+
+    async def facets(self, query: SearchQuery) -> Facets:
+        """How the matches of a search are spread; of more than 20,000 matches the newest stand for all."""
+        return await self.database.read(lambda connection: spread.facets(connection, query))
+
+    async def breakdown(self, query: BreakdownQuery) -> Sequence[BreakdownRow]:
+        """Article counts of every topic, entity or source. Raises UsageError for another scope or too many steps."""
+        spread.check_breakdown(query)
+        return await self.database.read(lambda connection: spread.breakdown(connection, query))
 
     async def article(self, article_id: str) -> ScoredArticle | None:
         """One article, or None."""

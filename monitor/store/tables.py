@@ -45,7 +45,10 @@ def _create(connection: sqlite3.Connection) -> None:
     _name_generation(connection)
 
 
-MIGRATIONS = (_create,)
+_find_entities = statements("CREATE INDEX entities_by_position ON entities (position)")
+"""Version 2: the entities of the matches of a search are counted."""
+
+MIGRATIONS = (_create, _find_entities)
 
 _INSERT = f"INSERT INTO articles ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _KEPT_COLUMNS = {"id", "fetched"}  # a second put changes neither

@@ -1,0 +1,1 @@
+"""The routes, one room of them a file."""
