@@ -19,7 +19,7 @@ from monitor import app
 from monitor.config import Role, Settings
 from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ModelError, UsageError
-from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source
+from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source, StateStore
 from monitor.core.types import Change, Incident
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
@@ -29,6 +29,7 @@ from monitor.services.drift import DriftService
 from monitor.services.ingest import IngestPolicy, IngestService
 from monitor.services.leadership import Lead, Leadership
 from monitor.services.leases import FencedState, Lease
+from monitor.services.mirror import MirroredState, MirrorService
 from monitor.services.notify import NotifyService
 from monitor.services.scheduler import Scheduler
 from monitor.services.score import ScoreService
@@ -38,6 +39,9 @@ from monitor.storage import Storage, instance
 
 if TYPE_CHECKING:
     from monitor.web.server import WebServer
+
+MIRROR_SECONDS = 5
+"""How often incidents that changed are copied to Elasticsearch."""
 
 _log = structlog.get_logger("daemon")
 
@@ -201,13 +205,22 @@ class Assembly:
 
         notify = self.parts.notify
         lease = self._lease("detect")
+        state: StateStore = FencedState(storage.state, lease) if lease is not None else storage.state
+        if storage.mirror is not None:
+            state = MirroredState(state)
+            mirror = MirrorService(state=storage.state, mirror=storage.mirror, leads=self.parts.leads_detect)
+
+            async def copy() -> None:
+                await mirror.pass_once()
+
+            self.scheduler.every("mirror", MIRROR_SECONDS, copy)
         detect = DetectService(
             pipeline=self.pipeline or pipeline(),
             new_pipeline=pipeline,
             load_docs=load_docs,
             bus=storage.bus,
             store=storage.store,
-            state=FencedState(storage.state, lease) if lease is not None else storage.state,
+            state=state,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,

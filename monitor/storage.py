@@ -13,7 +13,7 @@ from monitor.bus.sqlite import SqliteBus
 from monitor.config import Settings
 from monitor.core.clock import Clock
 from monitor.core.errors import ConfigError
-from monitor.core.ports import Bus, StateStore, Store
+from monitor.core.ports import Bus, IncidentMirror, StateStore, Store
 from monitor.db.directory import DataDirectory
 from monitor.secrets import secret
 from monitor.state.opening import open_postgres
@@ -36,6 +36,8 @@ class Storage:
     given_store: Store | None = None
     state: StateStore
     shared: bool = False
+    mirror: IncidentMirror | None = None
+    """Where incidents are copied to, when the articles are in Elasticsearch."""
 
     @property
     def bus(self) -> Bus:
@@ -158,6 +160,7 @@ async def open_storage(
             stack.callback(directory.close)
         opened_bus: Bus | None = None
         opened_store: Store | None = None
+        mirror: IncidentMirror | None = None
         state: StateStore
         if kafka is not None:
             from monitor.bus.kafka import KafkaBus
@@ -170,8 +173,11 @@ async def open_storage(
             stack.push_async_callback(opened_bus.close)
         if elastic is not None:
             from monitor.store.elastic import ElasticStore
+            from monitor.store.elastic_incidents import ElasticIncidents
 
             opened_store = await ElasticStore.open(elastic, clock=clock)
+            mirror = ElasticIncidents(elastic)
+            stack.push_async_callback(mirror.close)
         elif store:
             assert directory is not None
             opened_store = await SqliteStore.open(directory, clock=clock)
@@ -183,4 +189,4 @@ async def open_storage(
             assert directory is not None
             state = await SqliteState.open(directory)
         stack.push_async_callback(state.close)
-        yield Storage(given_bus=opened_bus, given_store=opened_store, state=state, shared=bool(url))
+        yield Storage(given_bus=opened_bus, given_store=opened_store, state=state, shared=bool(url), mirror=mirror)

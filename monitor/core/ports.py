@@ -185,6 +185,21 @@ class StateStore(Protocol):
         """Releases everything; further calls raise StorageError."""
 
 
+class IncidentMirror(Protocol):
+    """A copy of the incidents for other programs. The state store keeps the truth."""
+
+    name: str
+    """Says where the copy is; another name is another copy."""
+
+    async def write(self, incidents: Sequence[Incident]) -> Mapping[str, str]:
+        """Writes the incidents, durable on return. Idempotent by id; an older revision never replaces a newer one.
+        Returns, by id, why an incident will never be taken. Raises StorageError when none of them may have been
+        written; the caller writes all of them again."""
+
+    async def close(self) -> None:
+        """Releases everything."""
+
+
 class Detector(Protocol[StateT]):
     """Finds surges in one series. Pure: no clock, no I/O, no randomness; the state is frozen and JSON-codable."""
 

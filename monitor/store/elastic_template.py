@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -131,10 +131,14 @@ async def installed_template(client: ElasticClient) -> Mapping[str, Any] | None:
 
 
 async def apply(config: ElasticConfig) -> ApplyReport:
-    """Installs template and lifecycle policy and brings existing indices up to them. Raises StorageError."""
+    """Installs template and lifecycle policy, brings existing indices up to them, and makes the index of incidents.
+    Raises StorageError."""
+    from monitor.store import elastic_incidents  # it builds on this module
+
     client = await ElasticClient.connect(config)
     try:
-        return await apply_with(client)
+        report = await apply_with(client)
+        return replace(report, changes=(*report.changes, *await elastic_incidents.ensure(client)))
     finally:
         await client.close()
 
