@@ -87,6 +87,22 @@ class ElasticSection(_Section):
     bulk_bytes: int = Field(5_000_000, ge=10_000, description="Most bytes in one bulk request.")
 
 
+class KibanaSection(_Section):
+    """Kibana, for 'riskwire kibana import'. See docs/kibana.md."""
+
+    url: str = Field("http://localhost:5601", description="Address, with server.basePath, without credentials.")
+    space: str = Field(
+        "", pattern=r"^[a-z0-9_-]*$", max_length=100, description="Space to import into; the default one when unset."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="Encoded API key; better from api_key_file.")
+    api_key_file: Path | None = Field(None, description="File that holds the API key.")
+    username: str = Field("", description="Basic login, instead of an API key.")
+    password: SecretStr = Field(SecretStr(""), description="Basic login; better from password_file.")
+    password_file: Path | None = Field(None, description="File that holds the password.")
+    ca_file: Path | None = Field(None, description="PEM file of the authority to trust; the system's when unset.")
+    timeout: Positive = Field(60, description="Seconds for one request.")
+
+
 class StateSection(_Section):
     """What keeps cursors, baselines, incidents and the outbox. Always transactional."""
 

@@ -16,7 +16,15 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.backends import BusSection, ElasticSection, KafkaSection, ScaleSection, StateSection, StoreSection
+from monitor.backends import (
+    BusSection,
+    ElasticSection,
+    KafkaSection,
+    KibanaSection,
+    ScaleSection,
+    StateSection,
+    StoreSection,
+)
 from monitor.core.errors import ConfigError
 from monitor.web_section import WebSection
 
@@ -167,6 +175,7 @@ class Settings(BaseSettings):
     kafka: KafkaSection = KafkaSection()
     store: StoreSection = StoreSection()
     elastic: ElasticSection = ElasticSection()
+    kibana: KibanaSection = KibanaSection()
     state: StateSection = StateSection()
     scale: ScaleSection = ScaleSection()
     ingest: IngestSection = IngestSection()
