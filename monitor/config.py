@@ -26,6 +26,7 @@ from monitor.backends import (
     StoreSection,
 )
 from monitor.core.errors import ConfigError
+from monitor.secrets import with_credentials
 from monitor.web_section import WebSection
 
 DEFAULT_FILE = Path("riskwire.toml")
@@ -212,7 +213,7 @@ def load_settings(path: Path | None) -> Settings:
     given = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     data: dict[str, Any] = {}
     if given is not None:
-        data = _read_toml(given)
+        data = with_credentials(_read_toml(given))
     _refuse_unknown_environment()
     try:
         settings = Settings(**data)

@@ -111,6 +111,7 @@ class Daemon:
             if "detect" in self.roles or not self.storage.shared:  # else the leading detector keeps house for all
                 # At most once a real minute, however fast the clock runs.
                 scheduler.every("housekeeping", max(6 * 3600.0, 60 * self.clock.rate), self._housekeeping)
+            scheduler.every("heartbeat", 15 * self.clock.rate, self._heartbeat)
             await self._serve_health(stack)
             tasks = self._parts.tasks
             web = await self._web(stack) if "web" in self.roles else None
@@ -214,6 +215,10 @@ class Daemon:
         server = HealthServer(build_app(self.health, self.metrics), host.strip("[]"), int(port))
         await server.start()
         stack.push_async_callback(server.close)
+
+    async def _heartbeat(self) -> None:
+        """Planned work runs. That a source is late is no stall: its server may be slow, or the bus away."""
+        self.health.beat("scheduler", allow=timedelta(seconds=300 * self.clock.rate))
 
     async def _housekeeping(self) -> None:
         assert self.storage is not None

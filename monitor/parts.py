@@ -111,6 +111,7 @@ class Assembly:
                 metrics=self.metrics,
                 dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
                 observer=parts.shadow.offer if parts.shadow is not None else lambda _items: None,
+                beat=lambda: self.health.beat("score", allow=timedelta(seconds=300 * self.clock.rate)),
             )
         if "ingest" in self.roles:
             self._ingest(sources)

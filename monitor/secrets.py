@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -26,3 +29,24 @@ def secret(value: SecretStr | None, file: Path | None, key: str) -> str:
     if not text:
         raise ConfigError(f"{key}_file: {file} is empty.")
     return text
+
+
+_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+
+
+def with_credentials(value: Any) -> Any:
+    """A configuration whose texts that begin with ``$CREDENTIALS_DIRECTORY/`` name files in the directory that systemd
+    gave this process, see systemd.exec(5). Nothing else is expanded. Raises ConfigError when there is none."""
+    if isinstance(value, Mapping):
+        return {key: with_credentials(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_credentials(item) for item in value]
+    if not isinstance(value, str) or not value.startswith(_CREDENTIALS):
+        return value
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        raise ConfigError(
+            f"The configuration names {value}, but CREDENTIALS_DIRECTORY is not set.",
+            hint="Services have it from LoadCredential=. For a command by hand see docs/install-systemd.md.",
+        )
+    return f"{folder}/{value.removeprefix(_CREDENTIALS)}"

@@ -22,6 +22,7 @@ from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
 from monitor.cli.drift import drift
 from monitor.cli.evaluate import evaluate
+from monitor.cli.health import health
 from monitor.cli.init import init
 from monitor.cli.model import model
 from monitor.cli.replay import replay
@@ -60,7 +61,7 @@ def root(
     """Watches financial news and raises explained incidents when bad news surges."""
 
 
-for command in (init, run, demo, score, replay, backtest, train, evaluate, retrain, drift, doctor):
+for command in (init, run, demo, score, replay, backtest, train, evaluate, retrain, drift, doctor, health):
     app.command()(command)
 app.add_typer(config_commands.app, name="config", help="Look at the configuration.")
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")

@@ -14,6 +14,8 @@ from monitor.core.errors import RiskwireError, UsageError
 if TYPE_CHECKING:
     from alerts.rules.engine import RuleSet
     from monitor.config import Settings
+    from monitor.daemon import Daemon
+    from monitor.obs.systemd import Progress
 
 
 def run(
@@ -30,6 +32,7 @@ def run(
     from monitor.config import ROLES, load_settings
     from monitor.daemon import Daemon
     from monitor.obs.logging import configure_logging
+    from monitor.obs.systemd import Progress, Supervisor
 
     unknown = sorted(set(role or ()) - set(ROLES))
     if unknown:
@@ -44,22 +47,50 @@ def run(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         ended, stop = asyncio.Event(), asyncio.Event()
+        progress = Progress(Supervisor.of_environment())
 
         def end() -> None:
+            progress.stopping()
             ended.set()
             stop.set()
 
+        def again() -> None:
+            if not ended.is_set():
+                progress.reloading()
+                stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
-        loop.add_signal_handler(signal.SIGHUP, lambda: stop.set())
+        loop.add_signal_handler(signal.SIGHUP, again)
+        watching = asyncio.create_task(progress.run())
         present, rules = settings, first
-        while not ended.is_set():
-            stop.clear()
-            await Daemon(present, roles=roles, rules=rules).run(stop)
-            if not ended.is_set():
-                present, rules = _again(config, present, rules)
+        try:
+            while not ended.is_set():
+                stop.clear()
+                daemon = Daemon(present, roles=roles, rules=rules)
+                await _run(daemon, stop, progress)
+                if not ended.is_set():
+                    present, rules = await asyncio.to_thread(_again, config, present, rules)
+        finally:
+            watching.cancel()
 
     asyncio.run(main())
+
+
+async def _run(daemon: Daemon, stop: asyncio.Event, progress: Progress) -> None:
+    """Runs one daemon to its end, and tells the supervisor when it has started."""
+    progress.starting(daemon.health)
+
+    async def announce() -> None:
+        await daemon.started.wait()
+        if not stop.is_set():
+            progress.ready(f"{', '.join(daemon.roles)}; {len(daemon.settings.sources)} sources")
+
+    announcing = asyncio.create_task(announce())
+    try:
+        await daemon.run(stop)
+    finally:
+        announcing.cancel()
 
 
 def _again(config: Path | None, present: Settings, rules: RuleSet | None) -> tuple[Settings, RuleSet | None]:

@@ -46,7 +46,8 @@ class ScoreService:
     its membership (a bus reads ahead no further than its buffer), so that no other worker begins the same in vain. The
     metric ``store_waiting`` and the log tell of it.
 
-    ``observer`` is shown what was scored, after the commit; it must not block.
+    ``observer`` is shown what was scored, after the commit; it must not block. ``beat`` is called whenever the step
+    makes progress, and while it waits for the store: that the store is away is no stall of ours.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ScoreService:
         dead_letters: DeadLetters,
         policy: ScorePolicy | None = None,
         observer: Callable[[Sequence[ScoredArticle]], None] = lambda _items: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -69,6 +71,7 @@ class ScoreService:
         self._dead_letters = dead_letters
         self._policy = policy or ScorePolicy()
         self._observer = observer
+        self._beat = beat
         self._stopping = asyncio.Event()
         self.stored = asyncio.Event()
         """Set whenever something new is in the store (the detect step may wait for it)."""
@@ -82,6 +85,7 @@ class ScoreService:
         """Works until :meth:`stop`. Raises StorageError, ModelError or DeadLetterRatioError."""
         async with self._bus.subscribe(ARTICLES, SCORE_GROUP) as subscription:
             while not self._stopping.is_set():
+                self._beat()
                 deliveries = await subscription.fetch(self._policy.fetch_limit, self._policy.fetch_timeout)
                 if deliveries:
                     try:
@@ -136,6 +140,7 @@ class ScoreService:
         wait = self._policy.put_backoff
         try:
             while pending:
+                self._beat()
                 left, reason = await self._put_once(pending, rejected)
                 if left:
                     if len(left) < len(pending):
