@@ -27,6 +27,8 @@ _TOKEN = re.compile(
     r"|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
 _HYPHENS = re.compile(r"(?<=\w)-(?=\w)")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+"""Where the traditional characters are."""
 
 
 @cache
@@ -39,7 +41,9 @@ def _simplified() -> dict[int, str]:
 
 def simplify(text: str) -> str:
     """Traditional characters as simplified ones, one by one; the length stays."""
-    return text if text.isascii() else text.translate(_simplified())
+    if text.isascii() or _HAN.search(text) is None:
+        return text
+    return text.translate(_simplified())
 
 
 def normal(text: str) -> str:
@@ -58,6 +62,17 @@ def glued(char: str) -> bool:
         return char == "_"
     return not ("\u3040" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7af"
                 or "\uf900" <= char <= "\ufaff" or char >= "\U00020000")  # fmt: skip
+
+
+class _Glued(dict[str, bool]):
+    """:func:`glued` by character, filled as characters come; a new one is worked out once."""
+
+    def __missing__(self, char: str) -> bool:
+        found = self[char] = glued(char)
+        return found
+
+
+GLUED = _Glued()
 
 
 class RuleText:

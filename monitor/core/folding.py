@@ -87,10 +87,31 @@ def _odd_places() -> re.Pattern[str]:
     return _odd[1]
 
 
+_FOREIGN = re.compile(r"([^\x00-\x7f]+)")
+
+
+def _one_to_one(text: str) -> str | None:
+    """The text with each character replaced by the one that it gives; None when one gives none or several.
+
+    ``str.translate`` is fast on pure ASCII only, so a text in which little else stands is taken in pieces.
+    """
+    pieces = _FOREIGN.split(text)
+    even = True
+    for place, piece in enumerate(pieces):  # all of them: the table must have seen each character
+        folded = piece.translate(_TABLE)
+        # ASCII gives one character or none; of the others one may give two and its neighbour none.
+        if len(folded) != len(piece) or (place % 2 and not _TABLE.uneven.isdisjoint(piece)):
+            even = False
+        pieces[place] = folded
+    if not even:
+        return None
+    return "".join(pieces)
+
+
 def fold(text: str) -> Folded:
     """Folds ``text``. Linear in its length; never raises."""
-    folded = text.translate(_TABLE)
-    if "  " not in folded and _TABLE.uneven.isdisjoint(text):
+    folded = _one_to_one(text)
+    if folded is not None and "  " not in folded:
         return Folded(folded)
     parts: list[str] = []
     origin = array("l")
