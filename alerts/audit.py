@@ -27,15 +27,16 @@ from alerts.commands import Command, act, awake
 from alerts.config import PipelineConfig
 from alerts.drives import Row, drive_of
 from alerts.incidents import Candidate, IncidentBook, Track
+from alerts.past import Past, near
 from alerts.rules import life
 from alerts.series import ALL
-from alerts.silence import SilenceWatch
+from alerts.silence import SilenceWatch, key_of, name_of
 from alerts.states import SeriesStates
 from alerts.trend import trend_of
 from monitor.core.codec import dumps, incident_from_dict, incident_to_dict, time_from_str, time_to_str
 from monitor.core.errors import CodecError
 from monitor.core.ports import StateStore
-from monitor.core.types import Change, Delete, Finding, Incident, Put, SeriesKey
+from monitor.core.types import Change, Delete, Finding, Incident, Put, Scope, SeriesKey
 
 AUDIT = "audit"
 """One document for each change of an incident: key ``incident/number``, names the record."""
@@ -126,6 +127,7 @@ class Before:
 
     tracks: Mapping[SeriesKey, Track]
     cooling: Mapping[SeriesKey, datetime]
+    past: Sequence[Past]
 
 
 class Recorder:
@@ -141,7 +143,7 @@ class Recorder:
     def before(self) -> Before:
         """To be taken before a tick changes anything."""
         tracks = {key: replace(track) for key, track in self._book.open.items()}
-        return Before(tracks=tracks, cooling=dict(self._book.cooling))
+        return Before(tracks=tracks, cooling=dict(self._book.cooling), past=tuple(self._book.past.items.values()))
 
     def tick(
         self,
@@ -151,6 +153,7 @@ class Recorder:
         *,
         p_values: Mapping[SeriesKey, float],
         tests: int,
+        narrow_tests: int,
         rows: Mapping[SeriesKey, Sequence[Row]],
         active_sources: int,
     ) -> None:
@@ -175,6 +178,8 @@ class Recorder:
                 "titles": {str(key): self._book.title(key) for key in sorted(named)},
                 "active_sources": active_sources,
                 "tests": tests,
+                "narrow_tests": narrow_tests,
+                "past": [past.to_doc() for past in near(before.past, named)],
                 "p": {str(key): p for key, p in p_values.items()},
                 "series": {str(key): list(self._states.to_docs(key)) for key in keys},
                 "rows": {str(key): [row.to_list() for row in found] for key, found in rows.items()},
@@ -192,7 +197,7 @@ class Recorder:
     def silences(self, index: int, before: Mapping[str, Incident], told: Iterable[Incident]) -> None:
         """Silences that opened with a bucket, or ended."""
         for incident in told:
-            name = incident.key.value
+            name = name_of(incident.key)
             doc: dict[str, Any] = {"what": "silence", "index": index, "source": name}
             if name in before and before[name].id == incident.id:
                 doc["before"] = incident_to_dict(before[name])
@@ -201,6 +206,7 @@ class Recorder:
                 # q is p times the number of watched sources.
                 doc["watched"] = round(incident.q_value / incident.p_value)
                 doc["state"] = list(self._silence.to_docs(name))
+                doc["title"] = incident.title
             self._add(f"silence/{incident.id}/{index:012d}", {incident.id: incident}, doc)
 
     def command(self, before: Incident, command: Command, after: Incident) -> None:
@@ -298,10 +304,16 @@ def _tick(doc: Mapping[str, Any], config: PipelineConfig) -> Rebuilt:
     for name, track, incident in doc["tracks"]:
         book.open[SeriesKey.parse(name)] = Track.from_doc(track, incident_from_dict(incident))
     book.cooling = {SeriesKey.parse(name): time_from_str(until) for name, until in doc["cooling"].items()}
+    book.past.load(doc.get("past", ()))
     before = {key: track.incident for key, track in book.open.items()}
 
     p_values = {SeriesKey.parse(name): float(p) for name, p in doc["p"].items()}
-    q = fdr.q_values(p_values, tests=int(doc["tests"]))
+    q = fdr.q_by_family(
+        p_values,
+        lambda key: key.scope is Scope.PAIR,
+        tests=int(doc["tests"]),
+        narrow_tests=int(doc.get("narrow_tests", 0)),
+    )
     found = {key: detector.assess(states[key], key) for key in map(SeriesKey.parse, doc["series"])}
     doubts: list[str] = []
     findings: dict[SeriesKey, Finding] = {}
@@ -368,6 +380,8 @@ def _silence(doc: Mapping[str, Any], config: PipelineConfig) -> Incident:
     name, index = str(doc["source"]), int(doc["index"])
     if "before" in doc:
         return watch.over(incident_from_dict(doc["before"]), index, spoke=bool(doc["spoke"]))
+    if "title" in doc:
+        watch.names = {key_of(name): str(doc["title"])}
     quick, slow = doc["state"]
     # Whether everything is silent is asked of several sources only; which ones does not matter.
     for known in (name, "a", "b", ALL.value):

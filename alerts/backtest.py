@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +53,11 @@ class Summary:
         """All incidents in their last state, in the order of their opening."""
         return tuple(episode.last for episode in self.episodes)
 
+    @property
+    def weeks(self) -> float:
+        """The time covered."""
+        return (self.last - self.first) / timedelta(weeks=1) if self.first and self.last else 0.0
+
 
 @dataclass(slots=True)
 class _Run:
@@ -60,7 +65,46 @@ class _Run:
     buckets: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     episodes: dict[str, Episode] = field(default_factory=dict)
-    hours: HourSums = field(default_factory=HourSums)
+
+
+def run_pipeline(
+    items: Iterable[ScoredArticle],
+    pipeline: DetectPipeline,
+    *,
+    progress: Progress | None = None,
+    every: int = 2000,
+    take: Callable[[Step], None] = lambda _step: None,
+) -> Summary:
+    """Runs ``items``, in order of time, through a pipeline and says what it found; ``take`` is given every step."""
+    run = _Run()
+    first: datetime | None = None
+    watermark: datetime | None = None
+
+    def taken(step: Step) -> None:
+        _take(run, step)
+        take(step)
+
+    for item in items:
+        at = item.article.published_at
+        first = at if first is None else min(first, at)
+        watermark = at if watermark is None else max(watermark, at)
+        if pipeline.due(watermark):
+            taken(pipeline.advance(watermark))
+        pipeline.feed([_as_published(item)])
+        run.rows += 1
+        if progress is not None and run.rows % every == 0:
+            progress(run.rows, at)
+    if watermark is not None:
+        taken(pipeline.advance(watermark + pipeline.config.grace + pipeline.config.detector.width))
+    return Summary(
+        articles=run.rows,
+        first=first,
+        last=watermark,
+        series=len(pipeline.states),
+        buckets=run.buckets,
+        counts=dict(sorted(run.counts.items())),
+        episodes=tuple(sorted(run.episodes.values(), key=lambda e: (e.last.opened_at, e.last.id))),
+    )
 
 
 def run_backtest(
@@ -90,11 +134,9 @@ def run_backtest(
     pipeline = DetectPipeline(
         config, display_names=display_names, alerting=False, points=True, persist=False, rules=rules
     )
-    run = _Run()
-    first: datetime | None = None
-    watermark: datetime | None = None
+    hours = HourSums()
     with (
-        _written(folder / "series.csv.gz") as raw,
+        written(folder / "series.csv.gz") as raw,
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
         io.TextIOWrapper(packed, encoding="utf-8", newline="") as table,
     ):
@@ -102,42 +144,24 @@ def run_backtest(
         writer.writerow(COLUMNS)
 
         def take(step: Step) -> None:
-            _take(run, step)
-            writer.writerows(_row(point) for point in step.points)
+            for point in step.points:
+                hours.add(point.bucket, point.expected, point.spread)
+                writer.writerow(_row(point))
 
-        for item in items:
-            at = item.article.published_at
-            first = at if first is None else min(first, at)
-            watermark = at if watermark is None else max(watermark, at)
-            if pipeline.due(watermark):
-                take(pipeline.advance(watermark))
-            pipeline.feed([_as_published(item)])
-            run.rows += 1
-            if progress is not None and run.rows % every == 0:
-                progress(run.rows, at)
-        if watermark is not None:
-            take(pipeline.advance(watermark + pipeline.config.grace + pipeline.config.detector.width))
-    episodes = tuple(sorted(run.episodes.values(), key=lambda e: (e.last.opened_at, e.last.id)))
-    summary = Summary(
-        articles=run.rows,
-        first=first,
-        last=watermark,
-        series=len(run.hours.keys()),
-        buckets=run.buckets,
-        counts=dict(sorted(run.counts.items())),
-        episodes=episodes,
-    )
-    with _written(folder / "incidents.jsonl") as raw:
+        summary = run_pipeline(items, pipeline, progress=progress, every=every, take=take)
+    episodes = summary.episodes
+    summary = replace(summary, series=len(hours.keys()))
+    with written(folder / "incidents.jsonl") as raw:
         for incident in summary.incidents:
             raw.write(f"{dumps(incident_line(incident))}\n".encode())
     page = render(
         title=title,
         facts=_facts(summary),
         episodes=[(episode.opened, episode.last) for episode in episodes],
-        hours=run.hours,
+        hours=hours,
         names=pipeline.book.title,
     )
-    with _written(folder / "report.html") as raw:
+    with written(folder / "report.html") as raw:
         raw.write(page.encode("utf-8", "replace"))
     return summary
 
@@ -159,8 +183,6 @@ def _take(run: _Run, step: Step) -> None:
             run.episodes[incident.id] = Episode(opened=incident, last=incident)
         else:
             known.last = incident
-    for point in step.points:
-        run.hours.add(point.bucket, point.expected, point.spread)
 
 
 def _row(point: Point) -> tuple[str, str, str, int, int, str, str]:
@@ -189,7 +211,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
+def written(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when it is complete."""
     partial = path.with_name(f"{path.name}.part")
     try:
@@ -208,4 +230,4 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-__all__ = ["COLUMNS", "Episode", "Summary", "run_backtest"]
+__all__ = ["COLUMNS", "Episode", "Summary", "run_backtest", "run_pipeline", "written"]

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from alerts.detector import DetectorConfig
 from alerts.incidents import IncidentConfig
+from alerts.pairs import PairConfig
 from alerts.series import SeriesConfig
 from alerts.silence import SilenceConfig
 
@@ -17,6 +18,7 @@ class PipelineConfig:
 
     series: SeriesConfig = field(default_factory=SeriesConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
     incidents: IncidentConfig = field(default_factory=IncidentConfig)
     silence: SilenceConfig = field(default_factory=SilenceConfig)
     grace: timedelta = timedelta(seconds=60)

@@ -7,6 +7,7 @@ from typing import Any
 
 from alerts.drives import Drives
 from alerts.incidents import IncidentBook, Track
+from alerts.pairs import Pairs
 from alerts.rules.watch import RULE
 from alerts.series import OpenBuckets
 from alerts.silence import SilenceWatch
@@ -26,8 +27,10 @@ STORY = "detect.story"
 SOURCE = "detect.source"
 SOURCE_BASELINE = "detect.source_baseline"
 TRACK = "detect.track"
+PAIR = "detect.pair"
+PAST = "detect.past"
 INCIDENT = "incident"
-KINDS = (META, SERIES, BASELINE, BUCKET, STORY, SOURCE, SOURCE_BASELINE, TRACK, RULE)
+KINDS = (META, SERIES, BASELINE, BUCKET, STORY, SOURCE, SOURCE_BASELINE, TRACK, PAIR, PAST, RULE)
 """Kinds of document that ``restore`` reads in full; of ``incident`` it reads the open ones only."""
 
 Docs = Mapping[str, Iterable[tuple[str, Mapping[str, Any]]]]
@@ -48,8 +51,10 @@ class Journal:
         drives: Drives,
         book: IncidentBook,
         silence: SilenceWatch,
+        pairs: Pairs,
     ) -> None:
         self.states, self.buckets, self.drives, self.book, self.silence = states, buckets, drives, book, silence
+        self.pairs = pairs
         self.tracks: set[SeriesKey] = set()
         """Series whose incident may have changed, or is over."""
         self.incidents: dict[str, Incident] = {}
@@ -63,14 +68,16 @@ class Journal:
         """What is to be written; :meth:`done` comes after it."""
         return (
             *self._of_series(), *self._of_buckets(), *self._of_stories(), *self._of_sources(), *self._of_tracks(),
-            *self._of_incidents(), *self._of_meta(),
+            *self._of_pairs(), *self._of_past(), *self._of_incidents(), *self._of_meta(),
         )  # fmt: skip
 
     def done(self) -> None:
         """Nothing is changed any more: the step is given away, or its documents are not wanted."""
         self.drives.written()
-        for marks in (self.states.changed, self.states.learned, self.buckets.changed, self.tracks):
+        for marks in (self.states.changed, self.states.learned, self.states.dropped, self.buckets.changed, self.tracks):
             marks.clear()
+        self.pairs.changed.clear()
+        self.book.past.changed.clear()
         self.incidents.clear()
         for names in (self.silence.learned, self.silence.dropped):
             names.clear()
@@ -82,6 +89,20 @@ class Journal:
             yield Put(kind=SERIES, key=str(key), value=quick)
             if slow is not None and key in self.states.learned:
                 yield Put(kind=BASELINE, key=str(key), value=slow)
+
+        for key in sorted(self.states.dropped):
+            yield Delete(kind=SERIES, key=str(key))
+            yield Delete(kind=BASELINE, key=str(key))
+
+    def _of_pairs(self) -> Iterator[Change]:
+        for name in sorted(self.pairs.changed):
+            doc = self.pairs.to_doc(name)
+            yield Delete(kind=PAIR, key=name) if doc is None else Put(kind=PAIR, key=name, value=doc)
+
+    def _of_past(self) -> Iterator[Change]:
+        for name in sorted(self.book.past.changed):
+            past = self.book.past.items.get(name)
+            yield Delete(kind=PAST, key=name) if past is None else Put(kind=PAST, key=name, value=past.to_doc())
 
     def _of_buckets(self) -> Iterator[Change]:
         for index in sorted(self.buckets.changed):
@@ -157,6 +178,8 @@ class Journal:
         self.states.load(meta, tables[SERIES], tables[BASELINE])
         self.buckets.load(meta["closed"], tables[BUCKET])
         self.drives.load(tables[STORY], self.buckets.closed or 0)
+        self.pairs.load(tables[PAIR])
+        self.book.past.load(list(tables[PAST].values()))
         self.book.cooling = {SeriesKey.parse(key): time_from_str(until) for key, until in meta["cooling"].items()}
         incidents = {name: incident_from_dict(doc) for name, doc in tables[INCIDENT].items()}
         for name, doc in tables[TRACK].items():

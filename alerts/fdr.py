@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -22,3 +22,17 @@ def q_values(p_values: Mapping[KeyT, float], tests: int | None = None) -> dict[K
         lowest = min(lowest, p * count / rank)
         result[key] = lowest
     return result
+
+
+def q_by_family(
+    p_values: Mapping[KeyT, float], narrow: Callable[[KeyT], bool], *, tests: int, narrow_tests: int
+) -> dict[KeyT, float]:
+    """Adjusted p-values of two families: the ``narrow`` hypotheses are parts of others, and must not dilute them.
+
+    The others are adjusted among themselves, as if the narrow ones were not looked at; the narrow ones among all, so
+    that whoever looks closer pays for it. ``tests`` counts all hypotheses, ``narrow_tests`` the narrow ones.
+    """
+    wide = q_values({key: p for key, p in p_values.items() if not narrow(key)}, tests=tests - narrow_tests)
+    if len(wide) == len(p_values):
+        return wide
+    return q_values(p_values, tests=tests) | wide

@@ -6,12 +6,13 @@ Series that surge on the same stories are one incident. Who acknowledged or snoo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.commands import Command, act, awake
-from alerts.reason import Drive, pick, surge_reason
+from alerts.past import PastIncidents, count_words
+from alerts.reason import Drive, pick, similar_sentence, surge_reason
 from monitor.core.codec import time_from_str, time_to_str
 from monitor.core.errors import CodecError
 from monitor.core.ids import digest
@@ -71,6 +72,15 @@ class Track:
     stories: frozenset[str]
     """Driving stories seen so far."""
     calm_since: datetime | None = None
+    words: dict[str, int] = field(default_factory=dict)
+    """In how many driving stories each word was (:func:`alerts.past.count_words`)."""
+
+    def take(self, drive: Drive) -> None:
+        """Notes driving stories, each once."""
+        new = [item for item in drive.stories if item.story_id not in self.stories]
+        if new:
+            self.words = count_words(self.words, new)
+            self.stories = self.stories | drive.story_ids
 
     def to_doc(self) -> dict[str, Any]:
         """A JSON object; the incident itself is stored under its own kind."""
@@ -82,6 +92,7 @@ class Track:
             "told_stories": self.told_stories,
             "stories": sorted(self.stories),
             "calm_since": time_to_str(self.calm_since) if self.calm_since else None,
+            "words": dict(sorted(self.words.items())),
         }
 
     @classmethod
@@ -97,6 +108,7 @@ class Track:
                 told_stories=int(doc["told_stories"]),
                 stories=frozenset(doc["stories"]),
                 calm_since=time_from_str(calm) if calm else None,
+                words={str(word): int(count) for word, count in doc.get("words", {}).items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CodecError(f"A stored incident track is incomplete: {error}.") from error
@@ -118,10 +130,17 @@ class IncidentBook:
         self.names: Mapping[SeriesKey, str] = names or {}
         self.open: dict[SeriesKey, Track] = {}
         self.cooling: dict[SeriesKey, datetime] = {}
+        self.past = PastIncidents()
 
     def title(self, key: SeriesKey) -> str:
         """Display name of a series."""
-        return self.names.get(key) or ("All news" if key.scope is Scope.ALL else key.value)
+        if key in self.names:
+            return self.names[key]
+        if key.scope is Scope.PAIR:
+            topic, _, entity = key.value.partition("/")
+            parts = SeriesKey(scope=Scope.ENTITY, value=entity), SeriesKey(scope=Scope.TOPIC, value=topic)
+            return ": ".join(self.title(part) for part in parts)
+        return "All news" if key.scope is Scope.ALL else key.value
 
     def held(self, key: SeriesKey) -> bool:
         """Whether the series has an open incident or is part of one."""
@@ -164,6 +183,8 @@ class IncidentBook:
 
     def _open(self, candidate: Candidate, at: datetime, bucket: datetime) -> Incident:
         finding, drive = candidate.finding, candidate.drive
+        words = count_words({}, drive.stories)
+        similar = self.past.like((finding.key,), words)
         incident = Incident(
             id=digest("incident", str(finding.key), time_to_str(bucket)),
             key=finding.key,
@@ -178,7 +199,7 @@ class IncidentBook:
             opened_at=at,
             updated_at=at,
             title=self.title(finding.key),
-            reason=surge_reason(finding, candidate.q, drive),
+            reason=surge_reason(finding, candidate.q, drive) + similar_sentence(similar),
             stories=drive.new,
             articles=tuple(item.article_id for item in drive.stories)[-self.config.keep_articles :],
             sources=drive.sources,
@@ -186,6 +207,7 @@ class IncidentBook:
             evidence=pick(drive.stories),
             model=candidate.model,
             trend=candidate.trend,
+            similar=similar,
         )
         self.open[finding.key] = Track(
             incident=incident,
@@ -194,12 +216,13 @@ class IncidentBook:
             told_excess=finding.observed - finding.expected,
             told_stories=len(drive.stories),
             stories=drive.story_ids,
+            words=words,
         )
         return incident
 
     def _update(self, track: Track, candidate: Candidate, at: datetime) -> Incident | None:
         config, finding, drive, old = self.config, candidate.finding, candidate.drive, track.incident
-        track.stories = track.stories | drive.story_ids
+        track.take(drive)
         severity = severity_of(config, finding, candidate.q)
         worse = _RANK[severity] > _RANK[old.severity]
         # Windows differ in length: what grows is the excess, and only while it is out of the ordinary.
@@ -213,13 +236,15 @@ class IncidentBook:
             return None
         if not worse and not ((grown or fresh) and at - track.told_at >= config.update_every):
             return None
+        similar = self.past.like((old.key, *old.related), track.words)
         known = dict.fromkeys((*old.articles, *(item.article_id for item in drive.stories)))
         stronger = worse or grown or finding.p_value <= old.p_value
         incident = replace(
             old,
             severity=severity if worse else old.severity,
             updated_at=at,
-            reason=surge_reason(finding, candidate.q, drive),
+            reason=surge_reason(finding, candidate.q, drive) + similar_sentence(similar),
+            similar=similar,
             stories=max(old.stories, drive.new),
             articles=tuple(known)[-config.keep_articles :],
             sources=tuple(sorted({*old.sources, *drive.sources})),
@@ -265,13 +290,14 @@ class IncidentBook:
 
     def _swallows(self, whole: Track, candidate: Candidate) -> bool:
         """Whether the surge of everything covers a narrower one: when the narrower explains much of it, and a topic
-        that would be no more than information. An entity or a worse topic stands on its own."""
+        (or an entity within one) that would be no more than information. An entity or a worse topic stands alone."""
         mine = candidate.drive.story_ids
         common = len(mine & whole.stories)
         if common >= self.config.overlap_all * max(1, len(whole.stories)):
             return True
         mild = severity_of(self.config, candidate.finding, candidate.q) is Severity.INFO
-        return mild and candidate.finding.key.scope is Scope.TOPIC and common >= self.config.overlap * max(1, len(mine))
+        narrow = candidate.finding.key.scope in (Scope.TOPIC, Scope.PAIR)
+        return mild and narrow and common >= self.config.overlap * max(1, len(mine))
 
     def _join(self, host: Track, candidate: Candidate, at: datetime) -> Incident | None:
         """Notes that another series surges on the same stories; told when worse, or when it names whom it concerns."""
@@ -281,7 +307,7 @@ class IncidentBook:
         if key not in old.related:
             related = tuple(sorted((*old.related, key)))
             host.incident = old = replace(old, related=related, title=self._joint_title(old.key, related))
-        host.stories = host.stories | candidate.drive.story_ids
+        host.take(candidate.drive)
         severity = severity_of(self.config, candidate.finding, candidate.q)
         worse = _RANK[severity] > _RANK[old.severity]
         renamed = old.title != title and old.state is IncidentState.OPEN
@@ -294,7 +320,7 @@ class IncidentBook:
 
     def _joint_title(self, key: SeriesKey, related: Sequence[SeriesKey]) -> str:
         """The title of an incident whose series is broader than what joined it: "all news: Some Bank"."""
-        if key.scope is Scope.ENTITY:
+        if key.scope in (Scope.ENTITY, Scope.PAIR):
             return self.title(key)
         narrower = [other for other in related if other.scope is Scope.ENTITY]
         if not narrower and key.scope is Scope.ALL:
@@ -347,6 +373,7 @@ class IncidentBook:
     def _end(self, track: Track, at: datetime) -> None:
         """Its series, and those that joined it, cool down."""
         del self.open[track.incident.key]
+        self.past.add(track.incident, track.words)
         for key in (track.incident.key, *track.incident.related):
             self.cooling[key] = at + self.config.cool_down
 

@@ -20,6 +20,7 @@ from alerts.detector import SurgeState
 from alerts.documents import INCIDENT, KINDS, Docs, Journal, load_docs
 from alerts.drives import Drives, Row, drive_of
 from alerts.incidents import Candidate, IncidentBook
+from alerts.pairs import Pairs
 from alerts.reason import with_words
 from alerts.rules.engine import RuleSet
 from alerts.rules.watch import RULE, RuleWatch
@@ -29,7 +30,7 @@ from alerts.states import SeriesStates
 from alerts.trend import trend_of
 from monitor.core.codec import incident_from_dict
 from monitor.core.errors import CodecError
-from monitor.core.types import Bucket, Change, Finding, Incident, IncidentState, ScoredArticle, SeriesKey
+from monitor.core.types import Bucket, Change, Finding, Incident, IncidentState, Scope, ScoredArticle, SeriesKey
 
 __all__ = ["INCIDENT", "KINDS", "DetectPipeline", "PipelineConfig", "Point", "Step", "load_docs", "with_words"]
 
@@ -60,6 +61,8 @@ class Step:
     points: Sequence[Point] = ()
     closed: int = 0
     """Buckets closed."""
+    closed_until: datetime | None = None
+    """The end of the newest closed bucket."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Since the last step: articles, duplicates, backfills, late."""
 
@@ -86,11 +89,18 @@ class DetectPipeline:
         self.states = SeriesStates(self.config)
         self.buckets = OpenBuckets()
         self.drives = Drives(self.config)
+        self.pairs = Pairs(self.config.pairs, self.config.series, self.config.detector.width)
         self.rules = RuleWatch(rules)
         self.book = IncidentBook(self.config.incidents, names={**(display_names or {}), **self.rules.names})
         self.silence = SilenceWatch(self.config.silence, width=self.config.detector.width)
+        self.silence.names = self.book.names
         self._journal = Journal(
-            states=self.states, buckets=self.buckets, drives=self.drives, book=self.book, silence=self.silence
+            states=self.states,
+            buckets=self.buckets,
+            drives=self.drives,
+            book=self.book,
+            silence=self.silence,
+            pairs=self.pairs,
         )
         self._recorder = Recorder(self.config, self.states, self.book, self.silence) if persist else None
         self._acted: dict[str, Incident] = {}
@@ -140,14 +150,35 @@ class DetectPipeline:
             index = self.buckets.closed + 1
             self._count("late")
         found = self.rules.match(item)
-        member = self.drives.take(item, at, belongs, tuple(found))
+        pairs = self.pairs.names(item)
+        member = self.drives.take(item, at, belongs, (*found, *self.pairs.keys(pairs)))
+        if pairs and any(key.scope is Scope.ENTITY for key in member.fresh):
+            self._count_pairs(item, pairs, index)
         if belongs != index:
             member.at = belongs
         if found:
             member = self.rules.fire(item, member, found, self.drives.stories.heat(member.story))
         self.buckets.add(index, article.id, member)
-        self.silence.arrive(article.source, index)
+        scores = item.scored.scores
+        clear = bool(scores.topics) and scores.topics[scores.topic] >= self.config.series.topic_threshold
+        self.silence.arrive(article.source, index, lang=article.lang, topic=scores.topic if clear else "")
         self._count("articles")
+
+    def _count_pairs(self, item: ScoredArticle, names: tuple[str, ...], index: int) -> None:
+        self.pairs.count(item, names, index, self.book.held)
+        for key in sorted(self.pairs.begun):
+            self.states.begin(key, index)
+        for key in sorted(self.pairs.dropped):
+            self.states.drop(key)
+        self.pairs.begun.clear()
+        self.pairs.dropped.clear()
+
+    def _watched(self, key: SeriesKey, index: int) -> bool:
+        """Whether a series is watched in bucket ``index``: pairs come and go while their buckets are open."""
+        if key.scope is not Scope.PAIR:
+            return True
+        state = self.states.get(key)
+        return state is not None and state.index < index
 
     def _count(self, name: str) -> None:
         self._counts[name] = self._counts.get(name, 0) + 1
@@ -188,6 +219,7 @@ class DetectPipeline:
             notify=incidents if self.alerting else (),
             points=tuple(self._points),
             closed=closed,
+            closed_until=self.watermark,
             counts=dict(self._counts),
         )
         self._journal.done()
@@ -234,6 +266,7 @@ class DetectPipeline:
         if content is not None:
             late = content.late()
             buckets = content.buckets(start, self.config.detector.width)
+            buckets = {key: bucket for key, bucket in buckets.items() if self._watched(key, index)}
             states.hear(index, content)
         findings: dict[SeriesKey, tuple[Finding, ...]] = {}
         for key in sorted({*buckets, *book.open}):
@@ -248,14 +281,22 @@ class DetectPipeline:
             if bucket is not None and self._points_wanted:
                 self._points.append(self._point(state, bucket))
         tested = self._tested(findings, buckets)
-        candidates, rows = self._judge(tested, len(findings), index)
+        narrow = sum(key.scope is Scope.PAIR for key in findings)
+        candidates, rows = self._judge(tested, len(findings), narrow, index)
         sources = self.silence.active_sources(index)
         told = book.offer(candidates, at, start, sources) if candidates else []
         told += book.settle({key: self._goes_on(key, findings.get(key, ())) for key in book.open}, at)
         if self._recorder is not None and before is not None:
             p_values = {key: finding.p_value for key, finding in tested.items()}
             self._recorder.tick(
-                index, before, told, p_values=p_values, tests=len(findings), rows=rows, active_sources=sources
+                index,
+                before,
+                told,
+                p_values=p_values,
+                tests=len(findings),
+                narrow_tests=narrow,
+                rows=rows,
+                active_sources=sources,
             )
         for incident in told:
             self._journal.tracks.add(incident.key)
@@ -279,10 +320,11 @@ class DetectPipeline:
         return best
 
     def _judge(
-        self, best: Mapping[SeriesKey, Finding], tests: int, index: int
+        self, best: Mapping[SeriesKey, Finding], tests: int, narrow: int, index: int
     ) -> tuple[list[Candidate], dict[SeriesKey, list[Row]]]:
         """The series that surge enough, or have an incident open, and the stories of their windows."""
-        q = fdr.q_values({key: finding.p_value for key, finding in best.items()}, tests=tests)
+        p_values = {key: finding.p_value for key, finding in best.items()}
+        q = fdr.q_by_family(p_values, lambda key: key.scope is Scope.PAIR, tests=tests, narrow_tests=narrow)
         candidates: list[Candidate] = []
         rows: dict[SeriesKey, list[Row]] = {}
         for key, finding in best.items():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from monitor.core.types import Evidence, Finding, Incident, WordWeight
+from monitor.core.types import Evidence, Finding, Incident, SimilarIncident, WordWeight
 
 EVIDENCE_LIMIT = 6
 
@@ -82,12 +82,54 @@ def surge_reason(finding: Finding, q: float, drive: Drive) -> str:
         text += f", {number(times)} times as many"
     text += f". {plural(drive.new, 'new story').capitalize()} and {plural(drive.reprints, 'reprint')} from "
     text += f"{plural(len(drive.sources), 'source')}, first seen {moment(drive.first)}. "
-    return text + f"p = {finding.p_value:.1e}, q = {q:.1e}."
+    text += f"p = {finding.p_value:.1e}, q = {q:.1e}."
+    for what, ranked in (("Named most", _most(item.entities for item in drive.stories)), ("Most from", _led(drive))):
+        if ranked:
+            text += f" {what}: {ranked}."
+    return text
 
 
-def silence_reason(since: datetime, until: datetime, expected: float, probability: float, *, everything: bool) -> str:
-    """How long a source has been silent against what it usually brings."""
-    what = "No source has brought anything" if everything else "Nothing has come"
+def _led(drive: Drive) -> str:
+    """The sources that brought a driving story first, when there are several."""
+    return _most((item.source,) for item in drive.stories) if len(drive.sources) > 1 else ""
+
+
+def _most(named: Iterable[Sequence[str]], limit: int = 4) -> str:
+    """``Some Bank (7), Other Bank (2)``: in how many stories each is."""
+    counts: dict[str, int] = {}
+    for names in named:
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    return ", ".join(f"{name} ({count})" for name, count in ranked)
+
+
+def similar_sentence(similar: Sequence[SimilarIncident]) -> str:
+    """When the like was seen last, how it ended and what both speak of; "" when never."""
+    if not similar:
+        return ""
+    best = similar[0]
+    lasted = max(timedelta(minutes=1), best.resolved_at - best.opened_at)
+    text = (
+        f" Like {best.title} of {moment(best.opened_at)}, over {best.ended.rstrip('.')} after {_about(lasted)}; "
+        f"both speak of {', '.join(best.words)}."
+    )
+    if len(similar) > 1:
+        text += f" {len(similar) - 1} more like it."
+    return text
+
+
+def _about(time: timedelta) -> str:
+    """``40 minutes``, ``5 hours``, ``3 days``, rounded."""
+    minutes = round(time.total_seconds() / 60)
+    for size, name in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= 2 * size or size == 1:
+            return plural(round(minutes / size), name)
+    return ""
+
+
+def silence_reason(since: datetime, until: datetime, expected: float, probability: float, *, what: str) -> str:
+    """How long a source has been silent against what it usually brings. ``what``: "Nothing has come"."""
     gap = (until - since).total_seconds() / 3600
     return (
         f"{what} since {moment(since)} ({number(gap)} hours); in these hours of the week about {number(expected)} "

@@ -17,7 +17,7 @@ _HOUR = 3600
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _CHARTS = 200
 """Most incidents that get a chart."""
-_STYLE = """
+STYLE = """
 :root{color-scheme:light dark}
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}
@@ -96,7 +96,7 @@ def render(
         '<html lang="en"><head><meta charset="utf-8">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         '<meta name="viewport" content="width=device-width">',
-        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{text(title)}</h1><table>{rows}<tr><th>by severity</th><td>{by_severity}</td></tr></table>",
         "<h2>Negative stories per day, over everything</h2>",
         _overview(hours, [last for _, last in episodes]),

@@ -33,6 +33,8 @@ class SeriesStates:
         """Series whose state changed since it was last written."""
         self.learned: set[SeriesKey] = set()
         """Series whose baseline changed since it was last written."""
+        self.dropped: set[SeriesKey] = set()
+        """Series that are watched no more, since it was last written."""
         self._states: dict[SeriesKey, SurgeState] = {}
         self._outages: list[tuple[int, int]] = []
         self._streak: tuple[str, int] = ("", 0)
@@ -125,6 +127,14 @@ class SeriesStates:
         self._states[key] = self.detector.begin(index, self.model)
         self.changed.add(key)
         self.learned.add(key)
+        self.dropped.discard(key)
+
+    def drop(self, key: SeriesKey) -> None:
+        """Watches a series no more."""
+        if self._states.pop(key, None) is not None:
+            self.changed.discard(key)
+            self.learned.discard(key)
+            self.dropped.add(key)
 
     def settle(self, keys: Iterable[SeriesKey]) -> None:
         """Their incident is over: what it held counts as seen."""

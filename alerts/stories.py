@@ -77,6 +77,16 @@ def base_title(title: str) -> str:
     return _POSSESSIVE.sub("", _TICKER.sub(" ", text)).casefold().strip(" .!-")
 
 
+def content_words(title: str) -> set[str]:
+    """What a title speaks of: its content words as the wire's abbreviations stand for, Chinese as pairs of characters;
+    no numbers, nothing shorter than three letters."""
+    return {
+        part
+        for part in _shingles(title)
+        if " " not in part and (_HAN.match(part) or (len(part) > 2 and not any(c.isdigit() for c in part)))
+    }
+
+
 def _shingles(title: str) -> set[str]:
     words: list[str] = []
     grams: set[str] = set()

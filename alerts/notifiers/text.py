@@ -11,6 +11,8 @@ _SCOPE = {
     Scope.ALL: "everything",
     Scope.SOURCE: "source",
     Scope.RULE: "rule",
+    Scope.PAIR: "entity within a topic",
+    Scope.LANGUAGE: "language",
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 
+from monitor.cli.trials import Trials
 from monitor.core.codec import dumps, loads, scored_from_dict, scored_to_dict
 from monitor.core.errors import CodecError, UsageError
 from monitor.core.types import Article, Scored, ScoredArticle, Scores
@@ -38,9 +40,25 @@ def backtest(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help="Configuration file; riskwire.toml when unset.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another constant of the detector: incidents.open_q=0.01; repeatable."),
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="Run every value of a constant, incidents.open_q=0.01,0.02, and write a table; repeatable."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Real events (JSONL or CSV: at, until, scope, value, name) to judge a sweep by.")
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Another configuration: a file, or name=value with spaces between; writes what differs."),
+    ] = None,
 ) -> None:
     """Run the detector over archives in event time and write a report; no alerts are sent."""
     from alerts.backtest import run_backtest
+    from alerts.tuning import assignment, tuned
     from connectors.archive import BadRow, ColumnMapping, read_archive
     from monitor.app import build_pipeline, build_scorer, build_watchlist
     from monitor.config import load_settings
@@ -49,6 +67,10 @@ def backtest(
     console = Console(stderr=True)
     settings = load_settings(config)
     pipeline = build_pipeline(settings, build_watchlist(settings), alerting=False)
+    base = {name: ",".join(values) for name, values in map(assignment, set_ or ())}
+    if labels is not None and not sweep:
+        raise UsageError("--labels judges a sweep.", hint="Give --sweep incidents.open_q=0.01,0.02.")
+    trials = Trials(tuned(pipeline.config, base), base, sweep or [], compare, labels, config)
     bad: list[str] = []
 
     def on_error(row: BadRow) -> None:
@@ -72,18 +94,27 @@ def backtest(
             rate = count / (time.monotonic() - began)
             status.update(f"{count:,} articles, at {at:%Y-%m-%d %H:%M}, {rate:,.0f}/s")
 
+        if scores is None and trials.wanted:  # the model is asked once
+            scores = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskwire-"))) / "scores.jsonl.gz"
         items = scored_articles(articles, score) if scores is None else with_cache(articles, score, scores)
         stack.enter_context(contextlib.closing(items))
         title = f"Backtest of {', '.join(path.name for path in archive)}"
         summary = run_backtest(
             items,
             out,
-            config=pipeline.config,
+            config=trials.config,
             display_names=pipeline.book.names,
             title=title,
             progress=progress,
             rules=pipeline.rules.rules,
         )
+        if scores is not None and trials.wanted and summary.articles:
+
+            def again() -> Iterator[ScoredArticle]:
+                return _cached(chain.from_iterable(read_archive(path, mapping=mapping) for path in archive), scores)
+
+            for line in trials.run(again, summary, pipeline, out, title, status.update):
+                typer.echo(line)
     seconds = time.monotonic() - began
     for incident in summary.incidents:
         typer.echo(

@@ -25,6 +25,7 @@ from monitor.core.types import (
     Scores,
     SeriesKey,
     Severity,
+    SimilarIncident,
     TrendPoint,
     WordWeight,
 )
@@ -246,7 +247,7 @@ def score_line(item: ScoredArticle) -> dict[str, Any]:
 
 def incident_to_dict(incident: Incident) -> dict[str, Any]:
     """A JSON object for the state store; complete, so that it can be read back."""
-    return {
+    doc: dict[str, Any] = {
         "id": incident.id,
         "key": str(incident.key),
         "state": incident.state.value,
@@ -275,6 +276,9 @@ def incident_to_dict(incident: Incident) -> dict[str, Any]:
         "history": [{"at": time_to_str(a.at), "by": a.by, "what": a.what, "note": a.note} for a in incident.history],
         "trend": [[time_to_str(t.start), t.observed, t.expected, t.low, t.high] for t in incident.trend],
     }
+    if incident.similar:  # left out when there is none: digests of incidents written before it was known stay valid
+        doc["similar"] = [_similar_to_dict(item) for item in incident.similar]
+    return doc
 
 
 def incident_from_dict(data: Mapping[str, Any]) -> Incident:
@@ -309,6 +313,7 @@ def incident_from_dict(data: Mapping[str, Any]) -> Incident:
             revision=data.get("revision", 1),
             history=tuple(_action_from_dict(item) for item in data.get("history", ())),
             trend=tuple(_trend_from_list(item) for item in data.get("trend", ())),
+            similar=tuple(_similar_from_dict(item) for item in data.get("similar", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CodecError(f"A stored incident is incomplete: {error}.") from error
@@ -316,6 +321,34 @@ def incident_from_dict(data: Mapping[str, Any]) -> Incident:
 
 def _action_from_dict(data: Mapping[str, Any]) -> Action:
     return Action(at=time_from_str(data["at"]), by=data["by"], what=data["what"], note=data.get("note", ""))
+
+
+def _similar_to_dict(item: SimilarIncident) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "key": str(item.key),
+        "title": item.title,
+        "opened_at": time_to_str(item.opened_at),
+        "resolved_at": time_to_str(item.resolved_at),
+        "severity": item.severity.value,
+        "similarity": item.similarity,
+        "words": list(item.words),
+        "ended": item.ended,
+    }
+
+
+def _similar_from_dict(data: Mapping[str, Any]) -> SimilarIncident:
+    return SimilarIncident(
+        id=data["id"],
+        key=SeriesKey.parse(data["key"]),
+        title=data["title"],
+        opened_at=time_from_str(data["opened_at"]),
+        resolved_at=time_from_str(data["resolved_at"]),
+        severity=Severity(data["severity"]),
+        similarity=float(data["similarity"]),
+        words=tuple(data["words"]),
+        ended=data["ended"],
+    )
 
 
 def _trend_from_list(data: Sequence[Any]) -> TrendPoint:

@@ -18,14 +18,16 @@ JSON = object
 
 
 class Scope(StrEnum):
-    """What a series is about. ``SOURCE`` series are watched for silence, the others for surges; ``RULE``: what a
-    user's rule matches."""
+    """What a series is about. ``SOURCE`` and ``LANGUAGE`` are watched for silence, ``TOPIC`` for both, the others for
+    surges; ``RULE``: what a user's rule matches; ``PAIR``: an entity within a topic, ``topic/entity``."""
 
     TOPIC = "topic"
     ENTITY = "entity"
     ALL = "all"
     SOURCE = "source"
     RULE = "rule"
+    PAIR = "pair"
+    LANGUAGE = "language"
 
 
 class IncidentState(StrEnum):
@@ -252,6 +254,24 @@ class TrendPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarIncident:
+    """An incident of the past that one looks like: when it was, how it ended, and what both speak of."""
+
+    id: str
+    key: SeriesKey
+    title: str
+    opened_at: datetime
+    resolved_at: datetime
+    severity: Severity
+    similarity: float
+    """Share of the words of the smaller vocabulary that both have, 0 to 1."""
+    words: tuple[str, ...]
+    """Words that both have, those of most stories first."""
+    ended: str
+    """How it ended: ``by itself``, or by whom and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """A surge (or a silence) that people are told about, from opening to resolve."""
 
@@ -287,6 +307,8 @@ class Incident:
     """What people did about it, oldest first; the last 50."""
     trend: tuple[TrendPoint, ...] = ()
     """The hours before its last change, oldest first."""
+    similar: tuple[SimilarIncident, ...] = ()
+    """Incidents of the past that it looks like, most similar first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,11 @@ def check_series(query: SeriesQuery) -> tuple[int, int, int]:
     since, until, width = to_micros(query.since), to_micros(query.until), int(query.width.total_seconds() * 1_000_000)
     if width <= 0:
         raise UsageError("The width of a series' steps must be positive.")
+    if query.key.scope in (Scope.PAIR, Scope.LANGUAGE):
+        raise UsageError(
+            f"The store counts no series of the scope '{query.key.scope.value}'.",
+            hint="Ask for the topic or the entity.",
+        )
     if query.key.scope is Scope.RULE:
         raise UsageError(
             "The store keeps articles, not what rules made of them.", hint="'riskwire rules test' runs rules over them."
