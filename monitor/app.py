@@ -20,11 +20,13 @@ from connectors.http.policy import HttpPolicy
 from connectors.registry import load_connectors, make_source
 from monitor.config import Settings
 from monitor.core.clock import Clock
+from monitor.core.errors import ConfigError
 from monitor.core.ports import Listener, Notifier, Source
 from monitor.core.types import Scope, ScoredArticle, SeriesKey
 from monitor.entities.matcher import EntityMatcher
 from monitor.entities.watchlist import Watchlist, load_watchlist
-from monitor.storage import Storage, open_storage
+from monitor.obs.tracing import NO_TRACER, Tracer
+from monitor.storage import Storage, instance, open_storage
 
 __all__ = ["Storage", "open_storage"]
 
@@ -188,6 +190,22 @@ def build_sources(settings: Settings, context: ConnectorContext) -> list[Source 
         make_source(SourceSpec(name=entry.name, kind=entry.kind, options=entry.options), context, connectors)
         for entry in settings.sources
     ]
+
+
+def build_tracer(settings: Settings) -> Tracer:
+    """What records traces; nothing when no receiver is configured. Raises ConfigError when its library is missing."""
+    url = settings.observe.traces_url
+    if not url:
+        return NO_TRACER
+    try:
+        from monitor.obs.otel import otlp_tracer
+
+        return otlp_tracer(url, ratio=settings.observe.traces_ratio, instance=instance(settings))
+    except ImportError as error:
+        raise ConfigError(
+            f"observe.traces_url needs OpenTelemetry, which is not installed ({error.name}).",
+            hint="Install it: pip install 'riskwire[otel]'.",
+        ) from error
 
 
 def build_notifiers(settings: Settings, clock: Clock) -> dict[str, Notifier]:

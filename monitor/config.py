@@ -133,6 +133,19 @@ class ObserveSection(_Section):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON."
     )
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="Asked while the whole chain makes progress, and only then; see docs/metrics.md."
+    )
+    heartbeat_url_file: Path | None = Field(None, description="A file that holds it instead.")
+    heartbeat_interval: Positive = Field(60, description="Seconds between two pings.")
+    heartbeat_timeout: Positive = Field(10, description="Seconds for one ping.")
+    heartbeat_limit: Positive = Field(
+        900, description="Seconds by which polls, scoring or sending may be late before pings are withheld."
+    )
+    traces_url: str = Field(
+        "", description="OTLP/HTTP receiver of traces, e.g. http://127.0.0.1:4318/v1/traces; needs 'riskwire[otel]'."
+    )
+    traces_ratio: Fraction = Field(1.0, description="Part of the traces that is recorded.")
 
 
 class SourceEntry(BaseModel):

@@ -20,8 +20,13 @@ from monitor.core.clock import Clock, SystemClock
 from monitor.core.errors import ConfigError, UnavailableError
 from monitor.core.ports import Interactive, Listener, Notifier, Scorer, Source
 from monitor.obs.health import Health, HealthServer, build_app
+from monitor.obs.heartbeat import Heartbeat
+from monitor.obs.measure import measure_health, watch_loop
 from monitor.obs.metrics import Metrics
+from monitor.obs.tracing import NO_TRACER, Tracer
 from monitor.parts import Assembly, Parts
+from monitor.progress import stalls
+from monitor.secrets import secret
 from monitor.services.detect import DetectService
 from monitor.services.ingest import IngestService
 from monitor.services.scheduler import Scheduler
@@ -62,6 +67,7 @@ class Daemon:
         self.roles = tuple(roles)
         self.metrics = Metrics()
         self.health = Health(self.clock)
+        self.tracer: Tracer = NO_TRACER
         self.started = asyncio.Event()
         self.storage: Storage | None = None
         self.scorer: Scorer | None = scorer
@@ -89,6 +95,7 @@ class Daemon:
             # What a wrong configuration breaks comes first, before anything is opened or asked.
             sources = await self._sources(stack) if "ingest" in self.roles else []
             notifiers = self._notifiers()
+            heartbeat = self._observe(stack)
             if self._rules is None and self._pipeline is None and "detect" in self.roles:
                 self._rules = await asyncio.to_thread(app.build_rules, self.settings)
             needs = set(self.roles)
@@ -105,6 +112,7 @@ class Daemon:
                 settings=self.settings, clock=self.clock, roles=self.roles, metrics=self.metrics, health=self.health,
                 storage=self.storage, scheduler=scheduler, stack=stack, scorer=self.scorer, pipeline=self._pipeline,
                 alerting=self._alerting, rules=self._rules, given_scorer=self._given_scorer,
+                tracer=self.tracer,
             )  # fmt: skip
             self._parts = await assembly.build(sources, notifiers)
             self.scorer = assembly.scorer
@@ -133,6 +141,9 @@ class Daemon:
                 tasks[f"leader {role}"] = asyncio.create_task(leader.run())
             if self._parts.shadow is not None:
                 tasks["shadow"] = asyncio.create_task(self._run_shadow(self._parts.shadow))
+            if heartbeat is not None:
+                tasks["observe heartbeat"] = asyncio.create_task(heartbeat.run())
+            tasks["observe loop"] = asyncio.create_task(watch_loop(self.metrics))
             if web is not None:
                 await web.start()
                 self._parts.web = web
@@ -197,6 +208,31 @@ class Daemon:
         context = await stack.enter_async_context(app.connector_context(self.settings, self.clock))
         return app.build_sources(self.settings, context)
 
+    def _observe(self, stack: AsyncExitStack) -> Heartbeat | None:
+        """Begins to trace and to measure; returns what pings the heartbeat URL. Raises ConfigError."""
+        keys = self.settings.observe
+        self.tracer = app.build_tracer(self.settings)
+        if self.tracer.enabled:
+            stack.push_async_callback(asyncio.to_thread, self.tracer.close)
+        measure_health(self.health, self.metrics)
+        for role in self.roles:
+            self.metrics.role_info.labels(role).set(1)
+        self.metrics.sample(self._sample)
+        url = secret(keys.heartbeat_url, keys.heartbeat_url_file, "observe.heartbeat_url")
+        if not url:
+            return None
+        limit = timedelta(seconds=keys.heartbeat_limit)
+        return Heartbeat(
+            url, interval=keys.heartbeat_interval, timeout=keys.heartbeat_timeout, metrics=self.metrics,
+            clock=self.clock, stalls=lambda: stalls(self._parts, self.health, self.clock, limit=limit),
+        )  # fmt: skip
+
+    def _sample(self) -> None:
+        if self._parts.ingest is not None:
+            self.metrics.ingest_overdue_seconds.set(max(0.0, self._parts.ingest.overdue().total_seconds()))
+        if self._parts.notify is not None:
+            self.metrics.outbox_stuck_seconds.set(self._parts.notify.stuck())
+
     async def _web(self, stack: AsyncExitStack) -> WebServer | None:
         """Not started. The scorer of the other roles serves it too."""
         assert self.storage is not None
@@ -252,7 +288,7 @@ class Daemon:
             parts.sharding.stop()
             await self._end("sharding", cancel=False, timeout=5.0)
         await self._end("web", cancel=False, timeout=4.0)
-        for name in [name for name in parts.tasks if name == "listeners" or name.startswith("answers ")]:
+        for name in [name for name in parts.tasks if name == "listeners" or name.startswith(("answers ", "observe "))]:
             await self._end(name, cancel=True, timeout=5.0)
         if parts.score is not None:
             parts.score.stop()

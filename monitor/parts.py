@@ -14,6 +14,7 @@ import structlog
 from alerts.digest import Digests
 from alerts.outbox import Outbox, outbox_rows
 from alerts.pipeline import DetectPipeline, load_docs, with_words
+from alerts.refused import count_refused
 from alerts.rules.engine import RuleSet
 from monitor import app
 from monitor.config import Role, Settings
@@ -22,7 +23,9 @@ from monitor.core.errors import ModelError, UsageError
 from monitor.core.ports import Explainer, Listener, Notifier, Scorer, Source, StateStore
 from monitor.core.types import Change, Incident
 from monitor.obs.health import Health
+from monitor.obs.measure import measure_scorer, measured
 from monitor.obs.metrics import Metrics
+from monitor.obs.tracing import NO_TRACER, Tracer
 from monitor.services.dead_letters import DeadLetters
 from monitor.services.detect import DetectService
 from monitor.services.drift import DriftService
@@ -37,11 +40,11 @@ from monitor.services.shadow import ShadowService
 from monitor.services.sharding import Sharding
 from monitor.storage import Storage, instance
 
-if TYPE_CHECKING:
-    from monitor.web.server import WebServer
-
 MIRROR_SECONDS = 5
 """How often incidents that changed are copied to Elasticsearch."""
+
+if TYPE_CHECKING:
+    from monitor.web.server import WebServer
 
 _log = structlog.get_logger("daemon")
 
@@ -86,6 +89,7 @@ class Assembly:
     rules: RuleSet | None = None
     """Rules that are in force; the configured ones are read when None."""
     given_scorer: bool = False
+    tracer: Tracer = NO_TRACER
     parts: Parts = field(default_factory=Parts)
 
     async def build(self, sources: Sequence[Source | Listener], notifiers: dict[str, Notifier]) -> Parts:
@@ -95,6 +99,8 @@ class Assembly:
             scorer = await asyncio.to_thread(app.build_scorer, settings, self.clock)
             self.stack.push_async_callback(scorer.close)
             self.scorer = scorer
+        if self.scorer is not None:
+            measure_scorer(self.scorer, self.metrics)
         if "notify" in self.roles:
             self._notify(notifiers)
         if "detect" in self.roles:
@@ -110,6 +116,7 @@ class Assembly:
                 clock=self.clock,
                 metrics=self.metrics,
                 dead_letters=DeadLetters(storage.bus, self.clock, self.metrics),
+                tracer=self.tracer,
                 observer=parts.shadow.offer if parts.shadow is not None else lambda _items: None,
                 beat=lambda: self.health.beat("score", allow=timedelta(seconds=300 * self.clock.rate)),
             )
@@ -156,12 +163,13 @@ class Assembly:
 
     def _notify(self, notifiers: dict[str, Notifier]) -> None:
         lease = self._lease("notify")
+        told = measured(notifiers, self.clock, self.metrics, self.tracer)
         if lease is None:
-            outbox = Outbox(self.storage.state, notifiers, self.clock)
+            outbox = Outbox(self.storage.state, told, self.clock)
             digests = Digests(self.storage.state, notifiers, self.clock)
         else:
             fenced = FencedState(self.storage.state, lease)
-            outbox = Outbox(fenced, notifiers, self.clock, claim=lease.claim)
+            outbox = Outbox(fenced, told, self.clock, claim=lease.claim)
             digests = Digests(fenced, notifiers, self.clock)
 
         async def send_due() -> dict[str, int]:
@@ -172,6 +180,7 @@ class Assembly:
                 "retry": counts.retried,
                 "failed": counts.undelivered,
                 "pending": counts.waiting + counts.retried,
+                "refused": await count_refused(self.storage.state),
             }
 
         self.parts.notify = NotifyService(
@@ -230,6 +239,7 @@ class Assembly:
             explainer=self.scorer if isinstance(self.scorer, Explainer) else None,
             wake=notify.wake if notify is not None else lambda: None,
             tick_seconds=settings.detect.tick,
+            tracer=self.tracer,
         )
         self.parts.detect = detect
         if lease is not None:
@@ -271,4 +281,5 @@ class Assembly:
                 backoff_cap=ingest.backoff_cap,
             ),
             sharding=self.parts.sharding,
+            tracer=self.tracer,
         )

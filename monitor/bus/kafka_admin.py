@@ -140,14 +140,16 @@ class KafkaAdmin:
         committed = self._client.list_group_offsets({group: partitions})[group]
         behind: dict[TopicPartition, int] = {}
         count = 0
-        for tp, (first, end) in self._bounds(partitions).items():
+        bounds = self._bounds(partitions)
+        for tp, (first, end) in bounds.items():
             start = committed[tp].offset if tp in committed else -1
             if not first <= start <= end:  # never committed, or what was committed is gone: read from the oldest
                 start = first
             if start < end:
                 behind[tp] = start
                 count += end - start
-        return Lag(count=count, oldest=min(self._times(behind).values(), default=None))
+        oldest = min(self._times(behind).values(), default=None)
+        return Lag(count=count, oldest=oldest, ends={tp.partition: end for tp, (_, end) in bounds.items()})
 
     def _times(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, datetime]:
         """Record.timestamp at each place; one read for those that moved since the last call."""

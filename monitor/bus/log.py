@@ -187,19 +187,21 @@ def lag(connection: sqlite3.Connection, topic: str, group: str) -> Lag:
     if owner is None:
         return Lag(count=0)
     rows = connection.execute(
-        "SELECT slots.slot, MAX(slots.first, COALESCE(offsets.committed, 0)) AS start, slots.next FROM slots "
+        "SELECT slots.slot, MAX(slots.first, COALESCE(offsets.committed, 0)) AS start, slots.next, slots.partition "
+        "FROM slots "
         "LEFT JOIN groups ON groups.topic = slots.topic AND groups.name = ? "
         "LEFT JOIN offsets ON offsets.member_group = groups.id AND offsets.slot = slots.slot WHERE slots.topic = ?",
         (group, owner),
     ).fetchall()
     count, oldest = 0, None
-    for slot, start, end in rows:
+    for slot, start, end, _ in rows:
         if start < end:
             count += end - start
             row = connection.execute("SELECT timestamp FROM records WHERE place = ?", (_place(slot, start),)).fetchone()
             if row is not None:
                 oldest = row[0] if oldest is None else min(oldest, row[0])
-    return Lag(count=count, oldest=None if oldest is None else from_micros(oldest))
+    ends = {partition: end for _, _, end, partition in rows}
+    return Lag(count=count, oldest=None if oldest is None else from_micros(oldest), ends=ends)
 
 
 def all_slots(connection: sqlite3.Connection) -> list[int]:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from monitor.cli import config as config_commands
 from monitor.cli import dlq as dlq_commands
+from monitor.cli import grafana as grafana_commands
 from monitor.cli import incidents as incident_commands
 from monitor.cli import kibana as kibana_commands
 from monitor.cli import label as label_commands
@@ -68,6 +69,7 @@ app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry
 app.add_typer(topics_commands.app, name="topics", help="Create and look at the topics in Kafka.")
 app.add_typer(store_commands.app, name="store", help="Set up and look at the article store in Elasticsearch.")
 app.add_typer(kibana_commands.app, name="kibana", help="Make and import dashboards for Kibana.")
+app.add_typer(grafana_commands.app, name="grafana")
 app.add_typer(incident_commands.app, name="incidents")
 app.add_typer(label_commands.app, name="label")
 app.add_typer(rules_commands.app, name="rules")

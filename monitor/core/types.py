@@ -365,6 +365,8 @@ class Lag:
 
     count: int
     oldest: datetime | None = None
+    ends: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """By partition the offset that its next record will get, as far as the bus tells."""
 
 
 class PutOutcome(StrEnum):

@@ -83,6 +83,8 @@ class MicroBatcher(Generic[ResultT]):
         self.items = 0
         self.tokens = 0
         self.padded_tokens = 0
+        self.told: Callable[[int, int, int, float], None] = lambda _texts, _tokens, _computed, _seconds: None
+        """Called after each batch: texts, their tokens, tokens computed (padding included), real seconds."""
 
     async def submit(self, texts: Sequence[Tokens]) -> list[ResultT]:
         """Results in the order of ``texts``. Raises what ``run`` raised for the batch that a text was in, and
@@ -154,6 +156,7 @@ class MicroBatcher(Generic[ResultT]):
     async def _predict(self, batch: Sequence[_Item[ResultT]]) -> None:
         loop = asyncio.get_running_loop()
         texts = [item.tokens for item in batch]
+        began = loop.time()
         self.batches += 1
         self.items += len(texts)
         self.tokens += sum(map(len, texts))
@@ -165,6 +168,7 @@ class MicroBatcher(Generic[ResultT]):
                 if not item.future.done():
                     item.future.set_exception(error)
             return
+        self.told(len(texts), sum(map(len, texts)), len(texts) * max(map(len, texts)), loop.time() - began)
         for item, result in pairs:
             if not item.future.done():
                 item.future.set_result(result)

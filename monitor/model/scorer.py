@@ -205,6 +205,11 @@ class ModelScorer:
             cache_misses=self._cache.misses,
         )
 
+    def on_batch(self, told: Callable[[int, int, int, float], None]) -> None:
+        """``told`` is called after each micro-batch: texts, their tokens, tokens computed (padding included), real
+        seconds. It must not block."""
+        self._batcher.told = told
+
     async def close(self) -> None:
         """Finishes what is under way and ends the threads. Idempotent."""
         if self._closed:

@@ -7,6 +7,7 @@ sources), and then at most ``limit`` of them are told apart. Whatever code passe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -85,6 +86,10 @@ class Family(Generic[MetricT]):
         self._closed = [frozenset(label.values) for label in spec.labels]
         self._seen: list[set[str]] = [set() for _ in spec.labels]
         self._children: dict[tuple[str, ...], MetricT] = {}
+        if spec.kind == "counter" and all(self._closed):
+            # A counter that appears with its first event has no increase by it, and no alert would see the first one.
+            for values in itertools.product(*(label.values for label in spec.labels)):
+                self.labels(*values)
 
     def labels(self, *values: str) -> MetricT:
         """The child of these label values, in the declared order."""

@@ -27,6 +27,11 @@ class Health:
         """``part`` has ended in order and promises nothing any more (a leader that stands by again)."""
         self._beats.pop(part, None)
 
+    def ages(self) -> dict[str, tuple[float, float]]:
+        """By part: seconds since its last heartbeat, and seconds within which it promised the next."""
+        now = self._clock.now()
+        return {part: ((now - at).total_seconds(), allow.total_seconds()) for part, (at, allow) in self._beats.items()}
+
     def stale(self) -> list[str]:
         """The parts that broke their promise."""
         now = self._clock.now()

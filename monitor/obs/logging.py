@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-_SECRET_KEY = re.compile(r"(token|secret|password|authorization|api_key)", re.IGNORECASE)
-_URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
-
-
-def _redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last line of defence: values under secret-sounding keys and user info in URLs never reach a log."""
-    for key, value in event.items():
-        if _SECRET_KEY.search(key):
-            event[key] = "***"
-        elif isinstance(value, str) and "@" in value:
-            event[key] = _URL_USERINFO.sub(r"\1***@", value)
-    return event
+from monitor.obs.redact import redact_event
 
 
 def configure_logging(level: str = "info", *, style: str = "auto", stream: TextIO | None = None) -> None:
@@ -40,10 +27,11 @@ def configure_logging(level: str = "info", *, style: str = "auto", stream: TextI
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _redact,
+        structlog.processors.format_exc_info,  # before the redaction: a traceback quotes what was passed around
+        redact_event,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,

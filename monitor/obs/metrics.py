@@ -31,7 +31,7 @@ GROUP = Label(name="group", values=("ingest",))
 CHECK = Label(name="check", limit=60, help="A drift check.")
 PART = Label(
     name="part",
-    values=("ingest", "score", "detect", "notify", "web", "lease detect", "lease notify", "member ingest"),
+    values=("scheduler", "score", "detect", "notify", "web", "lease detect", "lease notify", "member ingest"),
 )
 ROLE = Label(name="role", values=("ingest", "score", "detect", "notify", "web"))
 TOPIC = Label(name="topic", values=("articles", "dead-letters"))
@@ -232,6 +232,10 @@ class Metrics(Made):
         buckets=_SECONDS,
     )  # fmt: skip
     outbox_pending = Plain(Gauge, "Notifications waiting to be sent.", unit="notifications", role="notify")
+    outbox_refused = Plain(
+        Gauge, "Messages that receivers refused for good and that were not sent since (riskwire outbox ls).",
+        unit="notifications", role="notify",
+    )  # fmt: skip
     outbox_stuck_seconds = Plain(
         Gauge, "For how long notifications have waited without any being sent; 0 when none waits.", unit="seconds",
         role="notify",

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import structlog
 
@@ -19,9 +19,11 @@ from monitor.core.clock import Clock
 from monitor.core.codec import incident_from_dict, incident_to_dict
 from monitor.core.errors import ModelError, ModelInputError, UnavailableError
 from monitor.core.ports import Bus, Explainer, StateStore, Store
+from monitor.core.trace import trace_of
 from monitor.core.types import Change, Delete, Incident, IncidentState, Put, ScoredArticle, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
+from monitor.obs.tracing import NO_TRACER, Tracer
 from monitor.services.steady import SteadyClock, nap
 from monitor.services.topics import ARTICLES, SCORE_GROUP
 
@@ -52,6 +54,18 @@ class StepResult(Protocol):
     @property
     def notify(self) -> Sequence[Incident]:
         """Those that people are told of."""
+
+
+@runtime_checkable
+class Tallies(Protocol):
+    """What a step may tell beside, for metrics."""
+
+    closed: int
+    """Buckets closed."""
+    closed_until: datetime | None
+    """The end of the newest of them."""
+    counts: Mapping[str, int]
+    """Articles that were taken, and why others were not."""
 
 
 class Pipeline(Protocol):
@@ -103,7 +117,9 @@ class DetectService:
         tick_seconds: float = 15.0,
         page: int = 1000,
         new_pipeline: Callable[[], Pipeline] | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._new_pipeline = new_pipeline
         self._restored = False
         self._pipeline = pipeline
@@ -166,19 +182,23 @@ class DetectService:
         its articles, and the next tick tries again. The missing heartbeats make it known.
         """
         async with self._busy:
-            began = time.monotonic()
-            now = self._clock.now()
-            try:
-                watermark, position = await self._drain(now)
-                commands = await self._state.list(COMMAND_KIND, limit=COMMANDS_AT_ONCE)
-            except UnavailableError as error:
-                _log.warning("detect_waits", error=str(error))
-                return ()
-            incidents = await self._commit(position, watermark, commands)
-            self._metrics.watermark_lag_seconds.set(max(0.0, (now - watermark).total_seconds()))
-            self._metrics.detect_seconds.observe(time.monotonic() - began)
-            self._health.beat("detect", allow=timedelta(seconds=20 * self._tick_seconds + 120 * self._clock.rate))
-            return incidents
+            with self._tracer.span("detect tick"):
+                return await self._tick()
+
+    async def _tick(self) -> Sequence[Incident]:
+        began = time.monotonic()
+        now = self._clock.now()
+        try:
+            watermark, position = await self._drain(now)
+            commands = await self._state.list(COMMAND_KIND, limit=COMMANDS_AT_ONCE)
+        except UnavailableError as error:
+            _log.warning("detect_waits", error=str(error))
+            return ()
+        incidents = await self._commit(position, watermark, commands)
+        self._metrics.watermark_lag_seconds.set(max(0.0, (now - watermark).total_seconds()))
+        self._metrics.detect_seconds.observe(time.monotonic() - began)
+        self._health.beat("detect", allow=timedelta(seconds=20 * self._tick_seconds + 120 * self._clock.rate))
+        return incidents
 
     async def _drain(self, now: datetime) -> tuple[datetime, str]:
         """Feeds what is in the store; returns the watermark up to which that is everything, and the position."""
@@ -186,6 +206,10 @@ class DetectService:
         lag = await self._bus.lag(ARTICLES, SCORE_GROUP)
         looked = time.monotonic()
         self._metrics.bus_lag.set(lag.count)
+        late = (now - lag.oldest).total_seconds() if lag.oldest is not None else 0.0
+        self._metrics.bus_lag_seconds.set(max(0.0, late))
+        for partition, end in lag.ends.items():
+            self._metrics.bus_end_offset.labels(ARTICLES, str(partition)).set(end)
         watermark = min(now, lag.oldest) if lag.oldest else now
         if self.watermark is not None:
             watermark = max(watermark, self.watermark)
@@ -230,22 +254,44 @@ class DetectService:
             await self._state.apply(changes)
         self._position = position
         self.watermark = watermark
+        if isinstance(step, Tallies):
+            self._tally(step)
         for incident in incidents:
             self._note(incident)
         if incidents:
             self._wake()
         return incidents
 
+    def _tally(self, step: Tallies) -> None:
+        for outcome, count in step.counts.items():
+            self._metrics.detect_articles.labels(outcome).inc(count)
+        self._metrics.buckets_closed.inc(step.closed)
+        if step.closed and step.closed_until is not None:
+            late = (self._clock.now() - step.closed_until).total_seconds()
+            self._metrics.bucket_lateness_seconds.observe(max(0.0, late))
+
     def _note(self, incident: Incident) -> None:
+        first = incident.id not in self._open
+        if first and incident.evidence:
+            newest = max(item.published_at for item in incident.evidence)
+            late = (self._clock.now() - newest).total_seconds()
+            self._metrics.latency_seconds.labels("published_to_incident").observe(max(0.0, late))
         if incident.state is IncidentState.RESOLVED:
             self._open.discard(incident.id)
         else:
             self._open.add(incident.id)
         self._metrics.incidents.labels(incident.state.value, incident.severity.value).inc()
         self._metrics.incidents_open.set(len(self._open))
+        articles = [trace_of(item.article_id) for item in incident.evidence]
+        own = trace_of(incident.id)
+        self._tracer.start(
+            "incident", root=incident.id if first else "", parent=None if first else own, links=articles,
+            incident=incident.id, key=str(incident.key), state=incident.state.value, revision=incident.revision,
+        ).end()  # fmt: skip
         _log.info(
-            "incident", id=incident.id, key=str(incident.key), state=incident.state.value,
-            severity=incident.severity.value, revision=incident.revision, reason=incident.reason,
+            "incident", trace_id=own.trace_id, article_traces=[one.trace_id for one in articles], id=incident.id,
+            key=str(incident.key), state=incident.state.value, severity=incident.severity.value,
+            revision=incident.revision, reason=incident.reason,
         )  # fmt: skip
 
     async def _words_of(self, incidents: Iterable[Incident]) -> Mapping[str, Sequence[WordWeight]]:

@@ -17,8 +17,10 @@ from monitor.core.clock import Clock
 from monitor.core.codec import encode_article, time_from_str, time_to_str
 from monitor.core.errors import LeaseLostError, SourceError, UnavailableError
 from monitor.core.ports import Bus, Listener, Source, StateStore
+from monitor.core.trace import TRACEPARENT
 from monitor.core.types import Article, Change, Cursor, Expect, Put, Record
 from monitor.obs.metrics import Metrics
+from monitor.obs.tracing import NO_TRACER, Tracer, current
 from monitor.services.scheduler import Scheduler
 from monitor.services.sharding import Sharding
 from monitor.services.topics import ARTICLES
@@ -50,6 +52,7 @@ class IngestPolicy:
 class _SourceStatus:
     failures: int = 0
     articles: int = 0
+    article_at: datetime | None = None
     ok_at: datetime | None = None
     error_at: datetime | None = None
     error_code: str = ""
@@ -60,6 +63,7 @@ class _SourceStatus:
         return {
             "failures": self.failures,
             "articles": self.articles,
+            "article_at": time_to_str(self.article_at) if self.article_at else None,
             "ok_at": time_to_str(self.ok_at) if self.ok_at else None,
             "error_at": time_to_str(self.error_at) if self.error_at else None,
             "error_code": self.error_code,
@@ -75,6 +79,7 @@ class _SourceStatus:
         return cls(
             failures=int(data.get("failures", 0)),
             articles=int(data.get("articles", 0)),
+            article_at=moment("article_at"),
             ok_at=moment("ok_at"),
             error_at=moment("error_at"),
             error_code=str(data.get("error_code", "")),
@@ -106,7 +111,9 @@ class IngestService:
         policy: IngestPolicy | None = None,
         seed: int | None = None,
         sharding: Sharding | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._sources = {source.name: source for source in sources}
         self._listeners = listeners
         self._bus = bus
@@ -134,6 +141,7 @@ class IngestService:
         for name, wait in names.items():
             saved = await self._state.get(HEALTH_KIND, name)
             self._status[name] = status = _SourceStatus.from_dict(saved) if saved else _SourceStatus()
+            self._tell(name, status)
             due = now + timedelta(seconds=self._random.uniform(0, self._policy.spread))
             if wait is not None:
                 due = now + timedelta(seconds=max(0.0, wait))
@@ -150,8 +158,13 @@ class IngestService:
             status = self._status.pop(name, None)
             if status is not None and status.next_at is not None:
                 waits[name] = max(0.0, (status.next_at - now).total_seconds())
-            with contextlib.suppress(KeyError):
-                self._metrics.source_failures.remove(name)  # the new owner tells of it
+            for family in (
+                self._metrics.source_failures,
+                self._metrics.source_success_timestamp_seconds,
+                self._metrics.source_article_timestamp_seconds,
+            ):
+                with contextlib.suppress(KeyError):
+                    family.remove(name)  # the new owner tells of it
         return waits
 
     async def run_listeners(self) -> None:
@@ -171,6 +184,18 @@ class IngestService:
         due = [status.next_at for status in self._status.values() if status.next_at is not None]
         return max([now - moment for moment in due], default=timedelta(0))
 
+    def failing(self) -> bool:
+        """True when there are sources and the last poll of each failed: it is us, then, or the network."""
+        return bool(self._status) and all(status.failures for status in self._status.values())
+
+    def _tell(self, name: str, status: _SourceStatus) -> None:
+        metrics = self._metrics
+        metrics.source_failures.labels(name).set(status.failures)
+        if status.ok_at is not None:
+            metrics.source_success_timestamp_seconds.labels(name).set(status.ok_at.timestamp())
+        if status.article_at is not None:
+            metrics.source_article_timestamp_seconds.labels(name).set(status.article_at.timestamp())
+
     def stop(self) -> None:
         """Plans no further polls; a poll in flight may finish."""
         self._stopping = True
@@ -180,14 +205,37 @@ class IngestService:
         size = self._policy.publish_batch
         for start in range(0, len(articles), size):
             batch = articles[start : start + size]
-            await self._bus.publish(
-                ARTICLES,
-                [Record(key=a.id, value=encode_article(a), timestamp=a.fetched_at) for a in batch],
-            )
+            await self._publish(batch)
         for article in articles:
             self._metrics.articles.labels(article.source).inc()
             age = (article.fetched_at - article.published_at).total_seconds()
             self._metrics.article_age_seconds.observe(max(0.0, age))
+
+    async def _publish(self, batch: Sequence[Article]) -> None:
+        began = time.monotonic()
+        if not self._tracer.enabled:
+            await self._bus.publish(
+                ARTICLES, [Record(key=a.id, value=encode_article(a), timestamp=a.fetched_at) for a in batch]
+            )
+        else:
+            around = current()
+            links = [around] if around is not None else []
+            spans = [self._tracer.start("publish", root=a.id, links=links, source=a.source) for a in batch]
+            records = [
+                Record(
+                    key=a.id, value=encode_article(a), timestamp=a.fetched_at,
+                    headers={TRACEPARENT: span.context.header()} if span.context is not None else {},
+                )
+                for a, span in zip(batch, spans, strict=True)
+            ]  # fmt: skip
+            error = "interrupted"
+            try:
+                await self._bus.publish(ARTICLES, records)
+                error = ""
+            finally:
+                for span in spans:
+                    span.end(error)
+        self._metrics.publish_seconds.observe(time.monotonic() - began)
 
     def _plan(self, name: str, due: datetime) -> None:
         self._status[name].next_at = due  # also while stopping: the next owner is told how long to wait
@@ -216,7 +264,8 @@ class IngestService:
         began = time.monotonic()
         try:
             try:
-                return await self._poll_once(name)
+                with self._tracer.span("poll", source=name):
+                    return await self._poll_once(name)
             except SourceError as error:
                 return await self._failed(name, error)
         except UnavailableError as error:
@@ -246,6 +295,8 @@ class IngestService:
         status.failures = 0
         status.ok_at = asked_at  # what the source brought after that, this poll may not have seen
         status.articles += len(page.articles)
+        if page.articles:
+            status.article_at = now
         next_at = page.not_before or now + timedelta(seconds=self._policy.default_interval)
         changes: list[Change] = []
         if saved is None or dict(page.cursor.data) != dict(saved):
@@ -256,7 +307,7 @@ class IngestService:
         if changes:
             await self._state.apply(changes, given=self._fence(name))
         self._metrics.polls.labels(name, "ok").inc()
-        self._metrics.source_failures.labels(name).set(0)
+        self._tell(name, status)
         for note, count in page.counts.items():
             self._metrics.source_notes.labels(name, note).inc(count)
         if page.articles or recovered:
@@ -274,7 +325,7 @@ class IngestService:
         status.error_at, status.error_code, status.error, status.next_at = now, error.code, str(error), next_at
         await self._state.apply([Put(kind=HEALTH_KIND, key=name, value=status.to_dict())], given=self._fence(name))
         self._metrics.polls.labels(name, error.code).inc()
-        self._metrics.source_failures.labels(name).set(status.failures)
+        self._tell(name, status)
         _log.warning(
             "poll_failed", source=name, code=error.code, error=str(error), failures=status.failures,
             retry_in_seconds=round(delay, 1),

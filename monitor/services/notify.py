@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
@@ -27,6 +28,12 @@ class NotifyService:
         self._wake = asyncio.Event()
         self._busy = asyncio.Lock()
         self._stopping = False
+        self._moved = time.monotonic()
+        self._waiting = False
+
+    def stuck(self) -> float:
+        """For how many real seconds notifications have waited without any being sent; 0 when none waits."""
+        return time.monotonic() - self._moved if self._waiting else 0.0
 
     def wake(self) -> None:
         """Something was put into the outbox."""
@@ -43,7 +50,12 @@ class NotifyService:
             counts = await self._send_due()
         for outcome in ("sent", "retry", "failed"):
             self._metrics.notifications.labels(outcome).inc(counts.get(outcome, 0))
-        self._metrics.outbox_pending.set(counts.get("pending", 0))
+        pending = counts.get("pending", 0)
+        if counts.get("sent", 0) or not self._waiting:
+            self._moved = time.monotonic()
+        self._waiting = pending > 0
+        self._metrics.outbox_pending.set(pending)
+        self._metrics.outbox_refused.set(counts.get("refused", 0))
 
     async def lead(self, ended: asyncio.Event) -> None:
         """One term of leadership (:class:`~monitor.services.leadership.Leadership`): as :meth:`run`, until ``ended`` is
@@ -59,6 +71,7 @@ class NotifyService:
             await self.pass_once()
         finally:
             self._health.forget("notify")
+            self._waiting = False
             self._metrics.outbox_pending.set(0)  # the next leader tells of it
 
     def _beat(self) -> None:

@@ -15,8 +15,10 @@ from monitor.core.clock import Clock
 from monitor.core.codec import decode_article
 from monitor.core.errors import CodecError, RecordError, UnavailableError
 from monitor.core.ports import Bus, Scorer, Store, Subscription
+from monitor.core.trace import TRACEPARENT, TraceContext
 from monitor.core.types import Article, Delivery, PutOutcome, Scored, ScoredArticle
 from monitor.obs.metrics import Metrics
+from monitor.obs.tracing import LINKS, NO_TRACER, Tracer
 from monitor.services.dead_letters import DeadLetters
 from monitor.services.topics import ARTICLES, SCORE_GROUP
 
@@ -62,7 +64,9 @@ class ScoreService:
         policy: ScorePolicy | None = None,
         observer: Callable[[Sequence[ScoredArticle]], None] = lambda _items: None,
         beat: Callable[[], None] = lambda: None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._bus = bus
         self._store = store
         self._scorer = scorer
@@ -94,6 +98,23 @@ class ScoreService:
                         return
 
     async def _process(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
+        if not self._tracer.enabled:
+            await self._work(subscription, deliveries)
+            return
+        parents = [TraceContext.parse(delivery.record.headers.get(TRACEPARENT, "")) for delivery in deliveries]
+        known = [parent for parent in parents if parent is not None]
+        with self._tracer.span("score batch", links=known[:LINKS], records=len(deliveries)) as batch:
+            around = [batch.context] if batch.context is not None else []
+            spans = [self._tracer.start("score and store", parent=parent, links=around) for parent in known]
+            error = "interrupted"
+            try:
+                await self._work(subscription, deliveries)
+                error = ""
+            finally:
+                for span in spans:
+                    span.end(error)
+
+    async def _work(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
         began = time.monotonic()
         articles: list[tuple[Delivery, Article]] = []
         letters: list[tuple[Delivery, str]] = []
@@ -102,16 +123,25 @@ class ScoreService:
                 articles.append((delivery, decode_article(delivery.record.value)))
             except CodecError as error:
                 letters.append((delivery, str(error)))
-        scored, bad = await self._score(articles)
+        with self._tracer.span("predict", articles=len(articles)):
+            scored, bad = await self._score(articles)
         letters += bad
         letters += await self._put(scored)
         self._dead_letters.good(len(deliveries) - len(letters))
         await self._dead_letters.add(letters, stage="score")
         await subscription.commit(deliveries)
         self._observer([item for _, item in scored])
+        self._count(scored)
         self._metrics.scored.inc(len(deliveries) - len(letters))
         self._metrics.score_seconds.observe(time.monotonic() - began)
         self.stored.set()
+
+    def _count(self, items: Sequence[tuple[Delivery, ScoredArticle]]) -> None:
+        now, ways = self._clock.now(), self._metrics.latency_seconds
+        for _, item in items:
+            self._metrics.sentiments.labels(item.scored.verdict("sentiment")).inc()
+            ways.labels("published_to_stored").observe(max(0.0, (now - item.article.published_at).total_seconds()))
+            ways.labels("fetched_to_stored").observe(max(0.0, (now - item.article.fetched_at).total_seconds()))
 
     async def _score(
         self, batch: Sequence[tuple[Delivery, Article]]
@@ -158,10 +188,14 @@ class ScoreService:
         self, pending: Sequence[tuple[Delivery, ScoredArticle]], rejected: list[tuple[Delivery, str]]
     ) -> tuple[list[tuple[Delivery, ScoredArticle]], str]:
         """What is to be put again, and one reason why."""
+        began = time.monotonic()
         try:
-            report = await self._store.put([item for _, item in pending])
+            with self._tracer.span("store put", articles=len(pending)):
+                report = await self._store.put([item for _, item in pending])
         except UnavailableError as error:
             return list(pending), str(error)
+        finally:
+            self._metrics.store_put_seconds.observe(time.monotonic() - began)
         again: list[tuple[Delivery, ScoredArticle]] = []
         reason = ""
         for pair, result in zip(pending, report.results, strict=True):
