@@ -22,7 +22,7 @@ from monitor.core.clock import Clock
 from monitor.core.codec import incident_from_dict, time_from_str, time_to_str
 from monitor.core.errors import ConfigError, NotifyError, RetryableNotifyError
 from monitor.core.ports import Notifier, StateStore
-from monitor.core.types import Incident, Put
+from monitor.core.types import Incident, Put, Severity
 
 DIGEST = "digest"
 _NAMED = {"daily": "0 8 * * *", "weekly": "0 8 * * mon"}
@@ -130,4 +130,9 @@ class Digests:
                 receipt = await self._state.get(RECEIPT, receipt_key(key, name))
                 if receipt is not None and not receipt.get("data"):
                     found.append(incident_from_dict(doc))
-        return sorted(found, key=lambda incident: (incident.q_value, incident.id))
+        return sorted(found, key=_weight)
+
+
+def _weight(incident: Incident) -> tuple[int, float, str]:
+    """The most severe first, then the most unlikely: a rule's incident has no probability, but a severity."""
+    return -list(Severity).index(incident.severity), incident.q_value, incident.id

@@ -181,7 +181,9 @@ class Outbox:
             "revision": incident.revision,
             "sent_at": time_to_str(self._clock.now()),
         }
-        await self._state.apply([Put(kind=RECEIPT, key=parcel.owner, value=value), *parcel.deletes()])
+        # What was refused before is told now, too.
+        told = Delete(kind=UNDELIVERED, key=parcel.owner)
+        await self._state.apply([Put(kind=RECEIPT, key=parcel.owner, value=value), told, *parcel.deletes()])
         return "sent", None
 
     async def _begin(self, changes: Sequence[Change]) -> None:

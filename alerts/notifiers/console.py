@@ -33,7 +33,7 @@ def render(incident: Incident, *, width: int = 100, colour: bool = False) -> str
         lines.append(_safe(f"  - {item.title}"))
         lines.append(_safe(f"    {facts(item)}"))
         if words := words_of(item):
-            lines.append(_safe(f"    words: {words}"))
+            lines.append(_safe(f"    because of: {words}"))
         if item.url:
             lines.append(_safe(f"    {item.url}"))
     lines.append(_safe(f"  incident {incident.id}, revision {incident.revision}, {incident.state.value}"))

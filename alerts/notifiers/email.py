@@ -17,6 +17,7 @@ from typing import Any
 
 from alerts.notifiers.chart import chart
 from alerts.notifiers.console import render
+from alerts.notifiers.email_page import page
 from alerts.notifiers.options import Secret, refuse_unknown, seconds_of, secret_keys, secret_of, text_of
 from alerts.notifiers.routes import RANK, severity_option
 from alerts.notifiers.telling import is_news, summary, told_of
@@ -38,8 +39,13 @@ def message(incident: Incident, *, sender: str, to: Sequence[str], domain: str) 
         mail["References"] = mail["In-Reply-To"] = f"<{incident.id}.1@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(render(incident, width=78) + "\n")
+    picture = f"chart.{incident.id}.{incident.revision}@{domain}" if incident.trend else ""
+    mail.add_alternative(page(incident, picture=picture), subtype="html")
     if incident.trend:
-        mail.add_attachment(chart(incident.trend), maintype="image", subtype="png", filename="negative-stories.png")
+        shown = mail.get_payload()[1]  # type: ignore[index]
+        shown.add_related(  # type: ignore[union-attr]
+            chart(incident.trend), "image", "png", cid=f"<{picture}>", filename="negative-stories.png"
+        )
     return mail
 
 

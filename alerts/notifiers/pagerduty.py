@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from alerts.notifiers import http
+from alerts.notifiers.figures import measured
 from alerts.notifiers.options import Secret, address_of, refuse_unknown, seconds_of, secret_keys, secret_of
 from alerts.notifiers.routes import RANK, severity_option
 from alerts.notifiers.telling import cleaned, plain, story, summary, told_of
@@ -46,9 +47,7 @@ def event(incident: Incident, *, action: str, client_url: str = "") -> dict[str,
             "custom_details": {
                 "reason": plain(incident.reason, 4000),
                 "state": incident.state.value,
-                "observed": incident.observed,
-                "expected": incident.expected,
-                "q_value": incident.q_value,
+                **measured(incident),
                 "headlines": [story(item) for item in incident.evidence],
                 "entities": list(incident.entities),
                 "sources": list(incident.sources[:20]),

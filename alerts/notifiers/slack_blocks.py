@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from alerts.notifiers.text import facts, headline, words_of
+from alerts.notifiers.figures import SURGE, figures, heading
+from alerts.notifiers.text import facts, headline, sentences, words_of
 from monitor.core.types import Evidence, Incident, IncidentState, Severity
 
 BLOCK_LIMIT = 50
@@ -102,14 +103,20 @@ def blocks(incident: Incident, look: Look | None = None) -> list[dict[str, Any]]
     head = f"{emoji} {_CONTROL.sub(' ', headline(incident))}"
     result: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": head[:HEADER_LIMIT], "emoji": True}},
-        _section(escape(incident.reason) or "No reason given."),
+        _section(_lead(incident)),
         {"type": "section", "fields": [{"type": "mrkdwn", "text": cut(t, FIELD_LIMIT)} for t in _fields(incident)]},
     ]
-    if incident.related:
-        result.append(_context(f"Also: {escape(', '.join(str(key) for key in incident.related))}"))
-    if incident.entities:
-        result.append(_context(f"Entities: {escape(', '.join(incident.entities))}"))
+    if incident.evidence:
+        count = len(incident.evidence)
+        part = f" (the newest {count} of {incident.stories})" if incident.stories > count else ""
+        result.append(_section(f"*{heading(incident)}*{part}"))
     tail: list[dict[str, Any]] = []
+    if incident.entities:
+        tail.append(_context(f"Names in these stories: {escape(', '.join(incident.entities))}"))
+    if incident.related:
+        tail.append(_context(f"Also out of the ordinary: {escape(', '.join(str(key) for key in incident.related))}"))
+    if details := _details(incident):
+        tail.append(_context(details))
     if incident.sources:
         tail.append(_context(f"Sources: {escape(', '.join(incident.sources[:20]))}"))
     if people := _people(incident):
@@ -120,9 +127,9 @@ def blocks(incident: Incident, look: Look | None = None) -> list[dict[str, Any]]
         tail.append(_actions(incident))
     tail.append(_context(f"incident {escape(incident.id)} · revision {incident.revision} · {incident.state.value}"))
     for place, item in enumerate(incident.evidence[: BLOCK_LIMIT - len(result) - len(tail)]):
-        lines = [_link(item), escape(facts(item))]
+        lines = [f"• {_link(item)}", escape(facts(item))]
         if words := words_of(item):
-            lines.append(f"words: {escape(words)}")
+            lines[1] += f" because of: {escape(words)}"
         shown = _section("\n".join(lines))
         if look.buttons and len(item.article_id) <= 100:
             shown["block_id"] = f"headline|{incident.id}|{place}"[:255]
@@ -136,15 +143,25 @@ def blocks(incident: Incident, look: Look | None = None) -> list[dict[str, Any]]
 
 
 def _fields(incident: Incident) -> list[str]:
-    fields = [f"*Severity*\n{incident.severity.value}", f"*Since*\n{incident.opened_at:%Y-%m-%d %H:%M} UTC"]
-    if incident.kind == "surge":
-        fields += [
-            f"*Observed*\n{incident.observed:.1f} negative stories",
-            f"*Expected*\n{incident.expected:.1f} (95 % interval {incident.low:.0f} to {incident.high:.0f})",
-            f"*q-value*\n{incident.q_value:.1e}",
-            f"*New stories*\n{incident.stories}",
-        ]
-    return fields
+    fields = [f"*{name}*\n{value}" for name, value in figures(incident)]
+    since = f"*Open since*\n{incident.opened_at:%Y-%m-%d %H:%M} UTC"
+    if incident.resolved_at is not None:
+        since += f", over {incident.resolved_at:%Y-%m-%d %H:%M} UTC"
+    return [*fields, since]
+
+
+def _lead(incident: Incident) -> str:
+    """The first sentence of the reason: what happened. In bold where that cannot break, being one line."""
+    first = escape(sentences(incident.reason)[0]).strip() or "No reason given."
+    return first if "\n" in first or "*" in first or len(first) > 1000 else f"*{first}*"
+
+
+def _details(incident: Incident) -> str:
+    """The rest of the reason, and what makes the figures of a surge odd to read."""
+    rest = escape(sentences(incident.reason)[1]).strip()
+    if incident.kind != SURGE:
+        return rest
+    return f"{rest} A story counts by how surely it is negative, so that counts have decimals.".strip()
 
 
 def _people(incident: Incident) -> str:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from alerts.notifiers import http
+from alerts.notifiers.figures import figures
 from alerts.notifiers.options import Secret, address_of, refuse_unknown, seconds_of, secret_keys, secret_of
 from alerts.notifiers.routes import RANK, severity_option
 from alerts.notifiers.telling import is_news, plain, story, summary, told_of
@@ -35,13 +36,7 @@ def card(incident: Incident, stories: int) -> dict[str, Any]:
         _text(summary(incident), size="Medium", weight="Bolder", color=_COLOUR[incident.severity]),
         _text(plain(incident.reason, 3000)),
     ]
-    if incident.kind == "surge":
-        rows = {
-            "Observed": f"{incident.observed:.1f} negative stories",
-            "Expected": f"{incident.expected:.1f} ({incident.low:.0f} to {incident.high:.0f})",
-            "q-value": f"{incident.q_value:.1e}",
-        }
-        body.append({"type": "FactSet", "facts": [{"title": name, "value": value} for name, value in rows.items()]})
+    body.append({"type": "FactSet", "facts": [{"title": name, "value": value} for name, value in figures(incident)]})
     body += [_text(f"• {story(item)}") for item in incident.evidence[:stories]]
     if incident.entities:
         body.append(_text(f"Entities: {plain(', '.join(incident.entities), 500)}"))

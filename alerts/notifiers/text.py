@@ -17,11 +17,15 @@ _SCOPE = {
 
 
 def headline(incident: Incident) -> str:
-    """``WARNING: bad news surges on Fed | Central Banks (topic)``."""
+    """``WARNING: bad news surges: Apple (entity)``, ``CRITICAL: rule matched: Run on a bank``."""
     title = incident.title or incident.key.value
-    what = {"silence": "is silent", "rule": "a rule matched"}.get(incident.kind, "bad news surges")
     scope = _SCOPE[incident.key.scope]
-    text = f"{title} ({scope}) {what}" if incident.kind == "silence" else f"{what}: {title} ({scope})"
+    if incident.kind == "silence":
+        text = f"{title} ({scope}) is silent"
+    elif incident.kind == "rule":
+        text = f"rule matched: {title}"
+    else:
+        text = f"bad news surges: {title}" + ("" if incident.key.scope is Scope.ALL else f" ({scope})")
     if incident.state is IncidentState.RESOLVED:
         return f"RESOLVED: {text}"
     suffix = "" if incident.state is IncidentState.OPEN else f" [{incident.state.value}]"
@@ -39,5 +43,11 @@ def facts(item: Evidence) -> str:
     parts = [item.source, item.published_at.strftime("%Y-%m-%d %H:%M UTC")]
     if item.heat > 1:
         parts.append(f"{item.heat} copies")
-    parts.append(f"p(negative) {item.negative:.2f}")
+    parts.append(f"reads {item.negative:.0%} negative")
     return ", ".join(parts)
+
+
+def sentences(reason: str) -> tuple[str, str]:
+    """A reason's first sentence, which says what happened, and the rest."""
+    first, end, rest = reason.partition(". ")
+    return (f"{first}.", rest) if end else (reason, "")

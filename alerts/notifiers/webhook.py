@@ -21,6 +21,7 @@ from datetime import timedelta
 from typing import Any
 
 from alerts.notifiers import http
+from alerts.notifiers.figures import RULE
 from alerts.notifiers.options import (
     Secret,
     address_of,
@@ -54,11 +55,14 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 def own(incident: Incident) -> dict[str, Any]:
     """Riskwire's own form."""
     incident = replace(incident, evidence=incident.evidence[:_STORIES])
+    doc = dict(incident_to_dict(incident))
+    if incident.kind == RULE:  # a rule expects nothing; what the type needs there would read as a measurement
+        doc |= dict.fromkeys(("observed", "expected", "low", "high", "p_value", "q_value"))
     return {
         "version": 1,
         "text": summary(incident),
         "lines": [incident.reason, *(story(item) for item in incident.evidence)],
-        "incident": incident_to_dict(incident),
+        "incident": doc,
     }
 
 

@@ -75,7 +75,7 @@ def ls(
             incident.severity.value,
             incident.state.value,
             Text(incident.title or str(incident.key)),
-            f"{incident.observed:.1f} / {incident.expected:.1f}",
+            f"{incident.stories}" if incident.kind == "rule" else f"{incident.observed:.1f} / {incident.expected:.1f}",
         )
     Console().print(table)
 

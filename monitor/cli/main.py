@@ -14,6 +14,8 @@ from monitor.cli import grafana as grafana_commands
 from monitor.cli import incidents as incident_commands
 from monitor.cli import kibana as kibana_commands
 from monitor.cli import label as label_commands
+from monitor.cli import notify as notify_commands
+from monitor.cli import outbox as outbox_commands
 from monitor.cli import rules as rules_commands
 from monitor.cli import state as state_commands
 from monitor.cli import store as store_commands
@@ -68,10 +70,12 @@ app.add_typer(config_commands.app, name="config", help="Look at the configuratio
 app.add_typer(dlq_commands.app, name="dlq", help="Look at dead letters and retry them.")
 app.add_typer(topics_commands.app, name="topics", help="Create and look at the topics in Kafka.")
 app.add_typer(store_commands.app, name="store", help="Set up and look at the article store in Elasticsearch.")
-app.add_typer(kibana_commands.app, name="kibana", help="Make and import dashboards for Kibana.")
 app.add_typer(grafana_commands.app, name="grafana")
+app.add_typer(kibana_commands.app, name="kibana", help="Make and import dashboards for Kibana.")
 app.add_typer(incident_commands.app, name="incidents")
 app.add_typer(label_commands.app, name="label")
+app.add_typer(notify_commands.app, name="notify")
+app.add_typer(outbox_commands.app, name="outbox")
 app.add_typer(rules_commands.app, name="rules")
 app.add_typer(model, name="model")
 app.add_typer(state_commands.app, name="state")

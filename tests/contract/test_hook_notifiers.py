@@ -211,7 +211,12 @@ class TestEmail:
             "<i1.1@bank.example>", "<i1.3@bank.example>", "<i1.5@bank.example>",
         ]  # fmt: skip
         assert [mail["In-Reply-To"] for mail in mails.mails] == [None, "<i1.1@bank.example>", "<i1.1@bank.example>"]
-        assert [part.get_content_type() for part in mails.mails[0].iter_attachments()] == ["image/png"]
+        kinds = [part.get_content_type() for part in mails.mails[0].walk() if not part.is_multipart()]
+        assert kinds == ["text/plain", "text/html", "image/png"]
+        html = mails.mails[0].get_body(("html",))
+        picture = next(part for part in mails.mails[0].walk() if part.get_content_type() == "image/png")
+        assert html is not None
+        assert f"cid:{picture['Content-ID'][1:-1]}" in html.get_content()
         assert mails.mails[0]["To"] == "risk@bank.example, duty@bank.example"
 
     async def test_a_title_cannot_add_headers(self, mails: MailServer) -> None:
