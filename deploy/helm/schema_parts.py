@@ -33,6 +33,7 @@ FREE: dict[str, Any] = {"type": "object"}
 """A piece of the Kubernetes API, which checks it itself (and so do our tests)."""
 QUANTITY: dict[str, Any] = {"type": ["string", "number"], "pattern": r"^[0-9.]+([munkKMGTPE]i?)?$"}
 SIZES: dict[str, Any] = {"type": "object", "additionalProperties": QUANTITY}
+DIGEST: dict[str, Any] = {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"}
 RESOURCES = closed({"requests": SIZES, "limits": SIZES})
 SECRET_FILES = listed(
     closed({"name": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$"}, "secret": NAME, "key": FILLED},
@@ -64,7 +65,7 @@ CHART: dict[str, Any] = {
         "global": FREE,
         "image": closed({
             "repository": FILLED, "tag": TEXT, "gpuTag": TEXT,
-            "digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
+            "digest": DIGEST, "gpuDigest": DIGEST,
             "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]}, "pullSecrets": listed(NAME),
         }, "repository"),
         "commonLabels": TEXTS,

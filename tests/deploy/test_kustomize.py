@@ -52,7 +52,7 @@ def test_roles_and_their_security(built: tuple[str, list[dict[str, Any]]]) -> No
             "capabilities": {"drop": ["ALL"]},
         }
         assert {volume["configMap"]["name"] for volume in spec["volumes"] if "configMap" in volume} == maps
-        assert spec["containers"][0]["image"] == "riskwire:0.1.0"
+        assert spec["containers"][0]["image"] == "riskwire:0.1.0-cpu"
     if name == "single-node":
         assert deployments[0]["spec"]["strategy"] == {"type": "Recreate"}
         assert {"name": "data", "persistentVolumeClaim": {"claimName": "riskwire-data"}} in (

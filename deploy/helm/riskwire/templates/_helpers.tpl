@@ -57,12 +57,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "riskwire.image" -}}
 {{- $i := .root.Values.image -}}
-{{- if $i.digest -}}
-{{ $i.repository }}@{{ $i.digest }}
-{{- else -}}
-{{- $tag := $i.tag | default .root.Chart.AppVersion -}}
-{{ $i.repository }}:{{ if .gpu }}{{ $i.gpuTag | default (printf "%s-gpu" $tag) }}{{ else }}{{ $tag }}{{ end }}
-{{- end -}}
+{{- $digest := ternary $i.gpuDigest $i.digest .gpu -}}
+{{- $tag := ternary ($i.gpuTag | default (printf "%s-gpu" .root.Chart.AppVersion)) ($i.tag | default (printf "%s-cpu" .root.Chart.AppVersion)) .gpu -}}
+{{- if $digest }}{{ $i.repository }}@{{ $digest }}{{ else }}{{ $i.repository }}:{{ $tag }}{{ end -}}
 {{- end }}
 
 {{- define "riskwire.podSecurity" -}}
