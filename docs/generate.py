@@ -15,6 +15,7 @@ from monitor.obs.families import Label
 from monitor.obs.metrics import CATALOGUE
 from monitor.train import sections
 from monitor.train.config import TrainConfig
+from monitor.web_section import TokenEntry
 
 FOLDER = Path(__file__).parent / "reference"
 _TABLE = ("| key | meaning | default |", "|---|---|---|")
@@ -75,7 +76,12 @@ def configuration() -> str:
             sections.append((name, annotation))
         elif get_origin(annotation) is None:
             lines.append(f"| `{name}` | {field.description} | `{field.default}` |")
-    for name, model in [*sections, ("[sources]", SourceEntry), ("[notifiers]", NotifierEntry)]:
+    for name, model in [
+        *sections,
+        ("[sources]", SourceEntry),
+        ("[notifiers]", NotifierEntry),
+        ("[web.tokens]", TokenEntry),
+    ]:
         lines += ["", f"## `[{name}]`", "", (model.__doc__ or "").strip(), "", *_TABLE]
         for key, field in model.model_fields.items():
             default = "required" if field.is_required() else f"`{_shown(field.default)}`"

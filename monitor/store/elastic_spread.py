@@ -38,7 +38,14 @@ async def facets(client: ElasticClient, query: SearchQuery) -> Facets:
     answer = await client.request("POST", path(client.config.alias, "_search"), body, params=READ)
     found = answer.get("aggregations", {})
     counts = {name: _counts(found.get(name, {}).get("buckets", ())) for name in _FACETS}
-    return Facets(total=int(answer["hits"]["total"]["value"]), **counts)
+    return Facets(
+        total=int(answer["hits"]["total"]["value"]),
+        topics=counts["topics"],
+        sentiments=counts["sentiments"],
+        sources=counts["sources"],
+        languages=counts["languages"],
+        entities=counts["entities"],
+    )
 
 
 def _counts(buckets: Sequence[Any]) -> dict[str, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 
 from monitor.core.errors import UsageError
 from monitor.core.types import SENTIMENTS, BreakdownQuery, BreakdownRow, Facets, Scope, SearchQuery
 from monitor.db.values import to_micros
-from monitor.store.queries import plan_of
+from monitor.store.queries import newest, plan_of
 
 FACET_SAMPLE = 20_000
 """Matches that are looked at one by one; beyond, the newest so many stand for all."""
@@ -29,12 +30,19 @@ def facets(connection: sqlite3.Connection, query: SearchQuery) -> Facets:
     if "facts" not in plan.tables:
         plan.tables += " CROSS JOIN facts ON facts.position = words.rowid"
     sampled = total > FACET_SAMPLE
-    order = f"ORDER BY facts.published DESC LIMIT {FACET_SAMPLE}" if sampled else ""
-    rows = connection.execute(
-        "SELECT facts.position, facts.topic, facts.sentiment, facts.source, facts.lang "
-        f"FROM {plan.tables} {plan.where} {order}",
-        plan.values,
-    ).fetchall()
+    columns = "facts.position, facts.topic, facts.sentiment, facts.source, facts.lang"
+    if sampled:
+        page = replace(query, limit=FACET_SAMPLE, offset=0)
+        places = [place for (place,) in newest(connection, plan, page, total)]
+        rows = [
+            row
+            for piece in _pieces(places)
+            for row in connection.execute(
+                f"SELECT {columns} FROM facts WHERE position IN ({','.join('?' * len(piece))})", piece
+            )
+        ]
+    else:
+        rows = connection.execute(f"SELECT {columns} FROM {plan.tables} {plan.where}", plan.values).fetchall()
     names = _Names(connection)
     return Facets(
         total=total,
@@ -47,10 +55,15 @@ def facets(connection: sqlite3.Connection, query: SearchQuery) -> Facets:
     )
 
 
+def _pieces(positions: list[int]) -> Iterator[list[int]]:
+    """As many as fit into one statement."""
+    for start in range(0, len(positions), 500):
+        yield positions[start : start + 500]
+
+
 def _entities(connection: sqlite3.Connection, positions: list[int]) -> Counter[int]:
     found: Counter[int] = Counter()
-    for start in range(0, len(positions), 500):
-        piece = positions[start : start + 500]
+    for piece in _pieces(positions):
         marks = ",".join("?" * len(piece))
         found.update(
             dict(

@@ -45,10 +45,14 @@ def _create(connection: sqlite3.Connection) -> None:
     _name_generation(connection)
 
 
-_find_entities = statements("CREATE INDEX entities_by_position ON entities (position)")
-"""Version 2: the entities of the matches of a search are counted."""
+_spread = statements(
+    "CREATE INDEX entities_by_position ON entities (position)",
+    "CREATE INDEX facts_by_sentiment ON facts (sentiment, published)",
+    "CREATE INDEX facts_by_lang ON facts (lang, published)",
+)
+"""Version 2: how the matches of a search are spread. On 1,000,000 articles it takes seconds, once."""
 
-MIGRATIONS = (_create, _find_entities)
+MIGRATIONS = (_create, _spread)
 
 _INSERT = f"INSERT INTO articles ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _KEPT_COLUMNS = {"id", "fetched"}  # a second put changes neither

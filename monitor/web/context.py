@@ -17,6 +17,7 @@ from monitor.core.types import Article, Scored, WordWeight
 from monitor.obs.health import Health
 from monitor.obs.metrics import Metrics
 from monitor.web.access import Access
+from monitor.web.fresh import Fresh
 from monitor.web.limits import RateLimit
 
 T = TypeVar("T")
@@ -125,6 +126,7 @@ class WebContext:
     requests: RateLimit = field(init=False)
     logins: RateLimit = field(init=False)
     live: Live = field(init=False)
+    fresh: Fresh = field(default_factory=Fresh)
 
     def __post_init__(self) -> None:
         from monitor.web.live import Live

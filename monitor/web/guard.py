@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
 from collections.abc import Mapping
 from ipaddress import ip_address
 
@@ -65,10 +66,10 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 0
+        began, status, whole = time.monotonic(), 0, False
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -77,6 +78,7 @@ class Guard:
                 if "/api/" in scope["path"]:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             try:
@@ -87,11 +89,13 @@ class Guard:
             except asyncio.CancelledError:
                 raise
             except Exception:
-                # Whatever a route did not foresee: the log has it whole, the client hears that it failed.
-                _log.exception("request_broke", path=scope["path"])
-                if status:
+                # Whatever a route did not foresee: the log has it (without the values of variables, which may be
+                # secrets), the client hears that it failed.
+                _log.error("request_broke", path=scope["path"], traceback=traceback.format_exc(limit=-8))
+                if not status:
+                    await _tell(scope, sending, Problem(500, "This could not be done."))
+                elif not whole:
                     raise
-                await _tell(scope, sending, Problem(500, "This could not be done."))
         finally:
             self._count(scope, status, time.monotonic() - began)
 

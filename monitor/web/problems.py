@@ -117,3 +117,7 @@ def install(app: FastAPI) -> None:
         if problem.status >= 500:
             _log.warning("request_failed", path=request.url.path, status=problem.status, error=str(error))
         return _answer(request, problem)
+
+    @app.exception_handler(Exception)
+    async def _broken(request: Request, _: Exception) -> Response:
+        return _answer(request, Problem(500, "This could not be done."))  # the guard has it logged

@@ -190,6 +190,19 @@ class BandPoint(BaseModel):
     high: float
 
 
+class Similar(BaseModel):
+    """An incident of the past that one looks like."""
+
+    id: str
+    title: str
+    opened_at: str
+    resolved_at: str
+    severity: str
+    similarity: float
+    words: list[str]
+    ended: str
+
+
 class Incident(IncidentSummary):
     entities: list[str]
     entity_names: dict[str, str]
@@ -199,6 +212,7 @@ class Incident(IncidentSummary):
     evidence: list[Evidence]
     history: list[dict[str, str]]
     trend: list[BandPoint]
+    similar: list[Similar]
     pending: list[dict[str, str | None]] = Field(description="Commands that the detector has not taken yet.")
 
 

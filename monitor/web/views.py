@@ -128,4 +128,17 @@ def whole_incident_view(incident: Incident, name: Callable[[str, str], str]) -> 
             }
             for t in incident.trend
         ],
+        "similar": [
+            {
+                "id": past.id,
+                "title": past.title,
+                "opened_at": time_to_str(past.opened_at),
+                "resolved_at": time_to_str(past.resolved_at),
+                "severity": past.severity.value,
+                "similarity": past.similarity,
+                "words": list(past.words),
+                "ended": past.ended,
+            }
+            for past in incident.similar
+        ],
     }

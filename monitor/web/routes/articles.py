@@ -108,7 +108,7 @@ def _after(items: tuple[ScoredArticle, ...], place: Cursor | None, total: int) -
 @router.get("/facets")
 async def facets(_: Viewer, context: Context, query: Search) -> schemas.Facets:
     """How the matches of a search are spread."""
-    found = await context.store.facets(query)
+    found = await context.fresh.get(query, lambda: context.store.facets(query))
     shown = await names.of(context)
 
     def rows(counts: dict[str, int], scope: str = "") -> list[schemas.Facet]:

@@ -52,17 +52,16 @@ async def overview(_: Viewer, context: Context, hours: Annotated[int, Query(ge=1
     since = until - count * step
 
     async def broken(scope: Scope, start: datetime, end: datetime, width: timedelta) -> Sequence[BreakdownRow]:
-        return await context.store.breakdown(BreakdownQuery(scope=scope, since=start, until=end, width=width))
+        asked = BreakdownQuery(scope=scope, since=start, until=end, width=width)
+        return await context.fresh.get(asked, lambda: context.store.breakdown(asked))
 
-    topics, entities, sources, before, incidents, shown, bad = await asyncio.gather(
+    topics, entities, sources, before = await asyncio.gather(
         broken(Scope.TOPIC, since, until, step),
         broken(Scope.ENTITY, since, until, until - since),
         broken(Scope.SOURCE, since, until, until - since),
         broken(Scope.TOPIC, since - (until - since), since, until - since),
-        context.live.incidents.all(),
-        names.of(context),
-        failing(context),
     )
+    incidents, shown, bad = await asyncio.gather(context.live.incidents.all(), names.of(context), failing(context))
     starts = [since + index * step for index in range(count)]
     open_ones = [view for view in incidents if view["state"] != "resolved"]
     begin = time_to_str(since)
@@ -151,7 +150,8 @@ async def series(
     if end <= start or (end - start) / width > _STEPS:
         raise Problem(422, f"'from' must be before 'to', with at most {_STEPS} steps between them.")
     key = SeriesKey(scope=Scope(scope), value="*" if scope == "all" else value)
-    points = await context.store.series(SeriesQuery(key=key, since=start, until=end, width=width))
+    asked = SeriesQuery(key=key, since=start, until=end, width=width)
+    points = await context.fresh.get(asked, lambda: context.store.series(asked))
     band = await _band(context, key)
     shown = await names.of(context)
 

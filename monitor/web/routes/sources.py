@@ -39,9 +39,10 @@ async def failing(context: WebContext) -> int:
 
 
 async def _last_day(context: WebContext, scope: Scope) -> dict[str, BreakdownRow]:
-    now = context.clock.now()
-    asked = BreakdownQuery(scope=scope, since=now - _DAY, until=now + timedelta(minutes=10), width=2 * _DAY)
-    return {row.value: row for row in await context.store.breakdown(asked)}
+    minute = context.clock.now().replace(second=0, microsecond=0)
+    asked = BreakdownQuery(scope=scope, since=minute - _DAY, until=minute + timedelta(minutes=10), width=2 * _DAY)
+    rows = await context.fresh.get(asked, lambda: context.store.breakdown(asked))
+    return {row.value: row for row in rows}
 
 
 @router.get("/sources")
