@@ -81,7 +81,7 @@ def compare_page(title: str, found: Comparison, a: str, b: str) -> str:
     """A comparison as a page."""
     later = sum(match.delay > 0 for match in found.both)
     earlier = sum(match.delay < 0 for match in found.both)
-    delay = "" if found.delay is None else f"; B opened later by {found.delay:g} minutes in the median"
+    delay = "" if found.delay is None else f"; in the median {_later(found.delay)}"
     parts = [
         f"<p>A: {text(a)}<br>B: {text(b)}</p>",
         f"<p>{len(found.both)} in both, {len(found.only_a)} only in A, {len(found.only_b)} only in B. Of those in "
@@ -107,6 +107,12 @@ def compare_page(title: str, found: Comparison, a: str, b: str) -> str:
         else "<p>None.</p>",
     ]
     return _page(title, parts)
+
+
+def _later(minutes: float) -> str:
+    if minutes == 0:
+        return "at the same time"
+    return f"{abs(minutes):g} minutes {'later' if minutes > 0 else 'earlier'}"
 
 
 def _match(match: Match) -> list[str]:
