@@ -1,8 +1,8 @@
 """An outbox in a process of its own that can be told where to die: ``child_outbox.py JSON``.
 
 The configuration is one JSON object: data, slack, step (what happens to the incident: open, worse, over, digest, or
-nothing), die ([point, count] or null). What happens is put into the outbox as the detector does it, then passes are made
-until nothing waits.
+nothing), die ([point, count] or null). What happens is put into the outbox as the detector does it, then passes are
+made until nothing waits.
 """
 
 from __future__ import annotations
