@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.rules.engine import Facts, RuleSet
+from alerts.rules.asked import Facts
+from alerts.rules.engine import RuleSet
 from alerts.rules.parser import QueryError, Vocabulary, parse
 from alerts.rules.places import Places, Table
 from alerts.rules.query import And, Field, Level, Near, Not, Or, Query, Regex, Word
