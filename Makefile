@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo run test test-slow test-faults check fmt wheel clean
+.PHONY: demo run test test-slow test-faults check audit fmt wheel clean
 
 demo: $(VENV)/.core
 	$(BIN)/riskwire demo
@@ -29,6 +29,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r monitor connectors alerts
+
+# Known vulnerabilities in what is pinned; asks the advisory service of PyPI, so it needs the network.
+audit: $(VENV)/.dev
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -359,6 +359,11 @@ def shown(settings: Settings) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     result: dict[str, Any] = hide(settings.model_dump(mode="python"))
+    for entry in result["sources"]:
+        if isinstance(entry.get("url"), str):  # a key may be in the query
+            entry["url"] = re.sub(r"([?&][^=&#]*=)[^&#]+", r"\1***", entry["url"])
+        if isinstance(entry.get("headers"), Mapping):
+            entry["headers"] = dict.fromkeys(entry["headers"], "***")
     for entry in result["notifiers"]:
         if isinstance(entry.get("url"), str):  # a web hook's address is a secret
             entry["url"] = re.sub(r"(//[^/]+/).+", r"\1***", entry["url"])

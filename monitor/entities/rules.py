@@ -27,7 +27,9 @@ from enum import IntEnum
 
 from monitor.entities.folding import fold
 
-_RULE = re.compile(r"\s*([^{}]{1,200}?)\s*\{([^{}]*)\}")
+_RULE = re.compile(
+    r"\s*([^{}\s][^{}]{0,199})\{([^{}]*)\}"
+)  # one way to match a text only: it cannot backtrack for long
 
 
 class Case(IntEnum):
@@ -71,7 +73,7 @@ def parse_rules(text: str) -> dict[str, AliasRule]:
         match = _RULE.match(text, position)
         if match is None:
             raise ValueError(f"expected 'alias {{clauses}}', got '{text[position : position + 40].strip()}'")
-        rule = _rule(match[1], match[2])
+        rule = _rule(match[1].rstrip(), match[2])
         key = fold(rule.alias).text
         if key in rules:
             raise ValueError(f"two rules for '{rule.alias}'")
