@@ -13,9 +13,6 @@ from hypothesis import HealthCheck, settings
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="riskwire-cache-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-# A daemon that a test starts by the command line serves no API at a fixed port; who tests that says so.
-os.environ["RISKWIRE_WEB__LISTEN"] = "off"
-
 # Machines differ and are shared: how long an example takes says nothing about the code.
 settings.register_profile("riskwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("riskwire")

@@ -17,6 +17,7 @@ from monitor.doctor.parts import model_checks, watchlist_checks
 from monitor.doctor.permissions import permission_checks
 from monitor.doctor.sources import source_checks
 from monitor.doctor.verdict import Check, Verdict, failed, warn
+from monitor.doctor.web import web_checks
 from monitor.storage import elastic_config, kafka_config, state_address
 
 
@@ -35,6 +36,7 @@ def checks_of(settings: Settings, clock: Clock, *, config: Path | None, offline:
         *watchlist_checks(settings),
         *notifier_checks(settings, clock, offline=offline),
         *daemon_checks(settings.observe.listen),
+        *web_checks(settings),
     ]
 
 

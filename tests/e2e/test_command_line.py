@@ -18,6 +18,8 @@ from monitor.obs.metrics import Metrics
 from monitor.services.dead_letters import DeadLetters
 from monitor.services.topics import ARTICLES
 
+pytestmark = pytest.mark.usefixtures("no_api")
+
 
 async def test_init_writes_a_configuration_once(tmp_path: Path) -> None:
     first = await command("init", cwd=tmp_path)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 from e2e_tools import RISKWIRE, Publisher, command, needs_model
 
 from monitor.app import open_storage
@@ -15,7 +16,7 @@ from monitor.config import Settings
 from monitor.core.clock import SystemClock
 from monitor.core.types import SearchQuery
 
-pytestmark = needs_model()
+pytestmark = [needs_model(), pytest.mark.usefixtures("no_api")]
 
 CONFIG = """
 data_dir = "data"
