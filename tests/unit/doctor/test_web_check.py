@@ -27,12 +27,12 @@ async def test_a_listening_api_is_well_and_another_program_is_not(unused_tcp_por
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         try:
-            assert (await verdict(listen=f"127.0.0.1:{port}")).status.value == level
+            assert (await verdict(listen=f"127.0.0.1:{port}")).status == level
         finally:
             await runner.cleanup()
 
 
 async def test_nothing_there_is_a_warning_and_a_missing_token_a_failure(unused_tcp_port: int) -> None:
-    assert (await verdict(listen=f"127.0.0.1:{unused_tcp_port}")).status.value == "warn"
-    assert (await verdict(listen="0.0.0.0:8080")).status.value == "fail"
+    assert (await verdict(listen=f"127.0.0.1:{unused_tcp_port}")).status == "warn"
+    assert (await verdict(listen="0.0.0.0:8080")).status == "fail"
     assert web_checks(Settings(web={"listen": "off"})) == []
