@@ -13,7 +13,7 @@ from monitor.store.words import match_expression
 
 SEARCH_LIMIT = 1_000
 OFFSET_LIMIT = 100_000
-_FREQUENT = 5_000
+_FREQUENT = 50_000
 """Hits of a search from which on it pays to look at the newest articles first."""
 SERIES_STEPS = 100_000
 """Points of one answer: ten years of hours fit."""
