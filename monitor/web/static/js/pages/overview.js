@@ -57,7 +57,10 @@ export function page({ query, signal }) {
     const entities = card("Entities in negative news", { sub: "watch list" }, found.entities.length ? h("ul", { class: "rank" }, found.entities.slice(0, 10).map((entity) => h("li", {}, h("a", { href: `/entity/${encodeURIComponent(entity.id)}` }, foreign(entity.name, { limit: 60 })), h("span", { class: "bar", "aria-hidden": "true" }, h("b", { css: { width: `${(100 * entity.negatives) / top}%` } })), h("span", { class: "num small" }, `${decimal(entity.negatives)} of ${count(entity.articles)}`)))) : empty("Nobody of the watch list", "No watched entity was in the news of this period."));
     return [figures(found), h("div", { class: "cols lead" }, h("div", { class: "stack" }, card("Negative share by topic", { sub: by * found.step === 3600 ? "each cell an hour" : `each cell ${(by * found.step) / 3600} hours` }, map), news), h("div", { class: "stack" }, open, sourceAlerts(ill), entities))];
   };
-  const load = () => into(body, signal, work);
+  const load = () => into(body, signal, work).then(() => {
+    const wrap = body.querySelector(".heat-wrap");
+    if (wrap) wrap.scrollLeft = wrap.scrollWidth; // where it does not fit, the newest hours are in view
+  });
   const fresh = () => api.articles({ sentiment: "negative", limit: 8 }, signal).then((found) => { if (!signal.aborted) fill(latest, found.items.length ? found.items.map((item) => storyRow(item)) : h("li", {}, "No negative articles yet.")); }, () => {});
   load();
   fresh();
