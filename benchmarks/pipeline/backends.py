@@ -65,8 +65,8 @@ def servers(folder: Path, kafka: str = "", elastic: str = "standin") -> Iterator
         pids: dict[str, int] = {}
         names = []
         if not kafka:
-            kafka = stack.enter_context(_noida("kafka", folder, pids))
-        names.append(f"Kafka: {'noida-db' if 'kafka' in pids else kafka}")
+            kafka = stack.enter_context(_limiting(stack.enter_context(_noida("kafka", folder, pids)), folder))
+        names.append(f"Kafka: {'noida-db behind a proxy that keeps fetch limits' if 'kafka' in pids else kafka}")
         name = elastic
         if elastic in ("noida", "standin"):
             elastic = f"http://{stack.enter_context(_noida('elasticsearch', folder, pids))}"
@@ -94,6 +94,28 @@ def _noida(service: str, folder: Path, pids: dict[str, int]) -> Iterator[str]:
     with noida.running(service, folder / f"{service}.log") as address:
         pids[service] = next(child.pid for child in psutil.Process().children() if child.pid not in before)
         yield address
+
+
+@contextmanager
+def _limiting(upstream: str, folder: Path) -> Iterator[str]:
+    from servers import waiting
+
+    port = waiting.free_port()
+    command = [sys.executable, str(Path(__file__).with_name("fetch_limits.py")), upstream, str(port)]
+    with (folder / "fetch-limits.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    address = f"127.0.0.1:{port}"
+    try:
+        waiting.wait_until_answers(
+            lambda: waiting.ask_kafka("127.0.0.1", port),
+            alive=lambda: process.poll() is None,
+            what="the proxy",
+            seconds=30,
+        )
+        yield address
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

@@ -61,7 +61,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
               queries=((f"count(riskwire_source_failures{{{_JOB}}} > 2) or vector(0)", ""),),
               help="More than two failed polls in a row."),
         Panel(title="Messages waiting", kind="stat", width=4, red=10,
-              queries=((_gauge("riskwire_outbox_pending", "sum"), ""),), help="The outbox."),
+              queries=((_gauge("riskwire_outbox_pending", "sum"), "waiting"),
+                       (_gauge("riskwire_outbox_refused", "max"), "refused")),
+              help="The outbox, and what was refused for good: riskwire outbox ls."),
     )),
     ("From headline to people", (
         Panel(title="From fetched to stored", unit="s", help="The way through bus, model and store.",

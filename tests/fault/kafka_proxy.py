@@ -259,6 +259,7 @@ class KafkaProxy:
             api_key, _, correlation = struct.unpack(">hhi", frame[:8])
             request = asked[correlation] = _Asked(api_key, member_of(frame))
             self.requests[api_key] += 1
+            self._saw(frame, asked)
             if request.member is not None:
                 self._heard[request.member] = time.monotonic()
                 if request.waits:
@@ -278,7 +279,14 @@ class KafkaProxy:
                 continue
             if api_key in _NAMES_BROKERS:
                 frame = rewritten(frame, self._upstream[1], "127.0.0.1", self._port)
-            await self._send(out, frame)
+            await self._send(out, await self._changed(frame, api_key, asked))
+
+    def _saw(self, frame: bytes, connection: object) -> None:
+        """A request on its way to the broker; for those who build on this."""
+
+    async def _changed(self, frame: bytes, api_key: int, connection: object) -> bytes:
+        """What becomes of an answer on its way to the client; for those who build on this."""
+        return frame
 
     def _answered(self, request: _Asked) -> None:
         if request.member is not None and request.waits:

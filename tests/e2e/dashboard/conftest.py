@@ -26,9 +26,10 @@ document.addEventListener("securitypolicyviolation", e => violations.push(`${e.v
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
+    """Debian's Chromium, headless. Not for the whole session: while it is there an event loop runs in this thread, and
+    no test after these could start its own."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
     )

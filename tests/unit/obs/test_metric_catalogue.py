@@ -48,6 +48,7 @@ NOT_HERE = {
     "watermark_lag_seconds": "0 again once everything is scored",
     "incidents_open": "this one ends as soon as it begins: tests/unit/services/test_detect_service.py",
     "outbox_pending": "0 again once everything is sent: tests/unit/services/test_replay_and_notify.py",
+    "outbox_refused": "0 unless a notifier refuses: tests/unit/alerts/test_refused.py",
     "heartbeat_pings": "no URL here: test_heartbeat.py",
     "heartbeat_ping_timestamp_seconds": "no URL here: test_heartbeat.py",
     "http_requests": "role web", "http_request_seconds": "role web", "http_refused": "role web",

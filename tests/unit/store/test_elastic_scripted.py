@@ -33,6 +33,7 @@ async def server() -> AsyncIterator[ScriptedElastic]:
     async with ScriptedElastic() as server:
         server.replies |= {
             ("PUT", TEMPLATE): (200, {"acknowledged": True}),
+            ("PUT", "/news-incidents"): (200, {"acknowledged": True, "shards_acknowledged": True}),
             ("GET", f"/{ALIAS}-*"): (200, {}),
             ("GET", "/_nodes/plugins"): (200, {"nodes": {"a": {"roles": ["data_hot", "master"], "plugins": []}}}),
             ("GET", "/_ilm/status"): error(
@@ -322,7 +323,7 @@ async def test_a_month_keeps_the_analyzer_it_was_made_with(server):
     smartcn = {"nodes": {"a": {"roles": ["data"], "plugins": [{"name": "analysis-smartcn"}]}}}
     server.replies["GET", "/_nodes/plugins"] = 200, smartcn
     report = await apply(keys)
-    assert report.changes == (f"index template {ALIAS}",)
+    assert report.changes == (f"index template {ALIAS}", "index news-incidents")
     assert report.warnings == ()
 
 
@@ -347,7 +348,7 @@ async def test_a_lifecycle_policy_is_applied_where_it_is_offered_and_only_once(s
     keys = config(server, retention_days=400)
     report = await apply(keys)
     assert report.lifecycle
-    assert set(report.changes) == {f"lifecycle policy {ALIAS}", f"index template {ALIAS}"}
+    assert set(report.changes) == {f"lifecycle policy {ALIAS}", f"index template {ALIAS}", "index news-incidents"}
     (put,) = server.asked("PUT", f"/_ilm/policy/{ALIAS}")
     assert put.json()["policy"]["phases"] == {
         "hot": {"min_age": "0ms", "actions": {}},
@@ -357,6 +358,8 @@ async def test_a_lifecycle_policy_is_applied_where_it_is_offered_and_only_once(s
     assert put.json()["template"]["settings"]["index.lifecycle.name"] == ALIAS
     server.replies["GET", f"/_ilm/policy/{ALIAS}"] = 200, stored_policy(keys)
     server.replies["GET", TEMPLATE] = installed(put.json())
+    (incidents,) = server.asked("PUT", "/news-incidents")
+    server.replies["GET", "/news-incidents"] = 200, {"news-incidents": incidents.json()}
     assert (await apply(keys)).changes == ()
     assert (await apply(replace(keys, retention_days=100))).changes == (f"lifecycle policy {ALIAS}",)
 
