@@ -35,6 +35,10 @@ check: $(VENV)/.dev
 audit: $(VENV)/.dev
 	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
+# The documentation as a site, in build/site; a broken link or anchor fails.
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --quiet
+
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 import click
 import typer
@@ -11,6 +15,7 @@ from pydantic import BaseModel
 
 from monitor.cli.main import app
 from monitor.config import NotifierEntry, Settings, SourceEntry
+from monitor.core import ports as core_ports
 from monitor.obs.families import Label
 from monitor.obs.metrics import CATALOGUE
 from monitor.train import sections
@@ -143,7 +148,133 @@ def recipe() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"commands.md": commands, "configuration.md": configuration, "metrics.md": metrics, "recipe.md": recipe}
+def api() -> str:
+    """Every request of the REST API, as its OpenAPI document describes it."""
+    schema = _openapi()
+    lines = [
+        "# REST API", "",
+        "From the OpenAPI document that the daemon serves at `/api/openapi.json`. [The REST API](../api.md) tells who",
+        "may do what, and the limits. Every answer but 2xx is a `Problem`.", "",
+    ]  # fmt: skip
+    for path, methods in sorted(schema["paths"].items()):
+        for method, operation in sorted(methods.items()):
+            said = _plain(operation.get("description") or operation.get("summary", ""))
+            lines += [f"## `{method.upper()} {path}`", "", said, ""]
+            rows = [
+                f"| `{item['name']}` | {item['in']} | {_type(item['schema'])} | {_default(item)} |"
+                for item in operation.get("parameters", [])
+            ]
+            if rows:
+                lines += ["| parameter | in | type | default |", "|---|---|---|---|", *rows, ""]
+            lines += [*_bodies(operation), ""]
+    lines += ["## Objects", ""]
+    for name, item in sorted(schema["components"]["schemas"].items()):
+        if "properties" not in item:
+            continue
+        needed = item.get("required", [])
+        lines += [f"### {name}", "", *([_plain(item["description"]), ""] if item.get("description") else [])]
+        lines += ["| field | type | |", "|---|---|---|"]
+        for field, value in item["properties"].items():
+            meaning = _plain(value.get("description", "")).replace("|", "\\|")
+            optional = "" if field in needed else "optional"
+            lines.append(f"| `{field}` | {_type(value)} | {'; '.join(filter(None, (optional, meaning)))} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _openapi() -> dict[str, Any]:
+    from monitor.web.app import create_app
+    from monitor.web.context import WebContext, WebOptions
+
+    # The description is made of the routes alone; nothing of what they work with is touched.
+    nothing = cast(Any, None)
+    context = WebContext(
+        options=WebOptions(), access=nothing, clock=nothing, store=nothing, state=nothing, bus=None, metrics=nothing,
+        health=nothing, model=nothing, facts=nothing, watchlist=nothing,
+    )  # fmt: skip
+    application = cast(Any, create_app(context))
+    return cast(dict[str, Any], application._app.openapi())
+
+
+def _bodies(operation: Mapping[str, Any]) -> Iterator[str]:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        yield f"Body: {_type(content['schema'])}."
+    for code, answer in sorted(operation["responses"].items()):
+        shown = [
+            f"{kind}: {_type(part['schema'])}" for kind, part in answer.get("content", {}).items() if "schema" in part
+        ]
+        if code != "default":
+            yield f"Answer: {code}{', ' if shown else ''}{'; '.join(shown)}."
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" if value != "" else "empty" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(_type(part) for part in schema[key])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    if schema.get("type") == "object" and "properties" in schema:
+        return ", ".join(f"`{name}`: {_type(part)}" for name, part in schema["properties"].items())
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        return f"object of {_type(schema['additionalProperties'])}"
+    if schema.get("type") == "string" and schema.get("format") == "date-time":
+        return "time"
+    limits = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+    return " ".join([str(schema.get("type", "any")), *limits])
+
+
+def _default(parameter: Mapping[str, Any]) -> str:
+    if parameter.get("required"):
+        return "required"
+    value = parameter["schema"].get("default")
+    return "" if value in (None, "") else f"`{value}`"
+
+
+def ports() -> str:
+    """Every port with what an implementer must guarantee."""
+    lines = [
+        "# Ports", "",
+        "What Riskwire is built of, from `monitor/core/ports.py`. Each has an embedded implementation and, where it",
+        "helps, one for scale; the same contract suite (`tests/contract`) runs over all of them. The texts say what an",
+        "implementer must guarantee.", "",
+    ]  # fmt: skip
+    for node in ast.parse(inspect.getsource(core_ports)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        lines += [f"## {node.name}", "", _plain(ast.get_docstring(node) or ""), ""]
+        for method in node.body:
+            if isinstance(method, ast.AsyncFunctionDef | ast.FunctionDef):
+                asynchronous = "async " if isinstance(method, ast.AsyncFunctionDef) else ""
+                arguments = ast.unparse(method.args).removeprefix("self").removeprefix(", ")
+                answer = f" -> {ast.unparse(method.returns)}" if method.returns else ""
+                lines += [
+                    f"`{asynchronous}{method.name}({arguments}){answer}`", "",
+                    _plain(ast.get_docstring(method) or ""), "",
+                ]  # fmt: skip
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _plain(text: str) -> str:
+    """A docstring as Markdown: roles and literals become code; paragraphs stay."""
+    text = re.sub(r":\w+:`~?([^`]+)`", lambda match: f"`{match[1].rsplit('.', 1)[-1]}`", text).replace("``", "`")
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+PAGES = {
+    "api.md": api,
+    "commands.md": commands,
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+    "ports.md": ports,
+    "recipe.md": recipe,
+}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

@@ -70,10 +70,11 @@ def blocks(page: Path) -> list[Block]:
         elif fence := _FENCE.match(line):
             end = next(n for n in range(at + 1, len(lines)) if lines[n].strip().startswith("```"))
             title = re.search(r'title="([^"]+)"', fence["rest"])
+            text = "\n".join(line[len(fence[1]) :] for line in lines[at + 1 : end])
             found.append(
                 Block(
                     page=page, line=at + 1, language=fence["language"], title=title[1] if title else "",
-                    marker=said[0], detail=said[1], text="\n".join(text[len(fence[1]) :] for text in lines[at + 1 : end]),
+                    marker=said[0], detail=said[1], text=text,
                 )
             )  # fmt: skip
             said, at = ("", ""), end

@@ -41,7 +41,7 @@ NOT_RUN: dict[str, str] = {
     r"^riskwire model rollback": "needs a model set before; tests/unit/lifecycle goes back",
     r"^riskwire label export": "needs scored news worth labelling; tests/unit/lifecycle exports it",
     r"^riskwire label import": "needs a file that people filled in; the tutorial on labels imports one",
-    r"^riskwire evaluate .*(--compare|--suite|--report)": "minutes of work; tests/unit/train runs each with a tiny model",
+    r"^riskwire evaluate .*(--compare|--suite|--report)": "minutes of work; tests/unit/train does it with a tiny model",
     r"^riskwire backtest ": "needs weeks of news; tests/e2e/test_archives.py runs it",
     r"^riskwire rules test .*(archive.csv.gz|ARCHIVE)": "needs the archive; tests/unit/rules runs it",
 }  # fmt: skip
