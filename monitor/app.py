@@ -15,6 +15,7 @@ from alerts.detector import DetectorConfig
 from alerts.pipeline import DetectPipeline, PipelineConfig
 from alerts.registry import load_notifiers
 from alerts.rules.engine import RuleSet
+from alerts.tuning import tuned
 from connectors.base import ConnectorContext, SourceSpec, open_context
 from connectors.http.policy import HttpPolicy
 from connectors.registry import load_connectors, make_source
@@ -164,6 +165,7 @@ def build_pipeline(
         detector=DetectorConfig(width=timedelta(minutes=settings.detect.bucket_minutes)),
         grace=timedelta(seconds=settings.detect.grace),
     )
+    config = tuned(config, {name: str(value) for name, value in settings.detect.tuning.items()})
     return DetectPipeline(config, display_names=names, alerting=alerting, rules=rules)
 
 

@@ -98,6 +98,10 @@ class DetectSection(_Section):
     grace: float = Field(60, ge=0, description="Seconds a bucket stays open after its end.")
     tick: Positive = Field(15, description="Seconds between detector ticks.")
     rules: tuple[Path, ...] = Field((), description="Files of rules (TOML), see docs/rules.md; read anew on SIGHUP.")
+    tuning: dict[str, str | int | float] = Field(
+        default_factory=dict,
+        description="Constants of the detection by name, as tried with 'riskwire backtest --sweep'; see docs/detector.md.",
+    )
 
 
 class NotifySection(_Section):
