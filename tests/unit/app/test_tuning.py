@@ -24,7 +24,7 @@ def pipeline(tmp_path: Path, tuning: str) -> DetectPipeline:
 
 def test_constants_come_from_the_configuration(tmp_path: Path) -> None:
     made = pipeline(
-        tmp_path, '{ "incidents.open_q" = 0.02, "detect.detector.min_stories" = 7, "silence.threshold" = 0.001 }'
+        tmp_path, '{ "incidents.open_q" = 0.03, "detect.detector.min_stories" = 7, "silence.threshold" = 0.001 }'
     )
     assert made.config.incidents.open_q == 0.03
     assert made.config.detector.min_stories == 7
