@@ -205,13 +205,16 @@ class DetectPipeline:
             told[after.id] = after
             if self._recorder is not None:
                 self._recorder.woken(before, watermark, after)
-        told.update(self._ruled(watermark))
+        ruled, merged = self._ruled(watermark)
+        told.update(ruled)
         if buckets.closed is not None:
             self.drives.prune(buckets.closed, self.states.detector.start_of(buckets.closed + 1))
         for track in self.book.open.values():
             if track.incident.id in told:  # it may have gained related series since
                 told[track.incident.id] = track.incident
         self._journal.incidents.update(told)
+        # What a rule's incident gained since it was told of, within this step, belongs into the same commit.
+        self._journal.incidents.update(merged)
         incidents = tuple(told.values())
         step = Step(
             changes=self._changes(),
@@ -227,15 +230,14 @@ class DetectPipeline:
         self._counts.clear()
         return step
 
-    def _ruled(self, watermark: datetime) -> Mapping[str, Incident]:
-        """What rules did since the last step; the incidents that people are told of."""
+    def _ruled(self, watermark: datetime) -> tuple[Mapping[str, Incident], Mapping[str, Incident]]:
+        """What rules did since the last step: the incidents that people are told of, and all as they are now."""
         self.rules.settle(watermark)
         told, changed, notes = self.rules.take()
-        self._journal.incidents.update(changed)
         if self._recorder is not None:
             for doc, after in notes:
                 self._recorder.rule(doc, after)
-        return told
+        return told, changed
 
     def _changes(self) -> tuple[Change, ...]:
         if self._recorder is None:
