@@ -100,7 +100,7 @@ class DetectSection(_Section):
     rules: tuple[Path, ...] = Field((), description="Files of rules (TOML), see docs/rules.md; read anew on SIGHUP.")
     tuning: dict[str, str | int | float] = Field(
         default_factory=dict,
-        description="Constants of the detection by name, as tried with 'riskwire backtest --sweep'; see docs/detector.md.",
+        description="Constants of the detection, as tried with 'riskwire backtest --sweep'; see docs/detector.md.",
     )
 
 
